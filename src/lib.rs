@@ -1,0 +1,21 @@
+//! postern: an inbound mail edge gateway.
+//!
+//! It reads each message once while it arrives, decides for each recipient, hands accepted mail to
+//! the next hops *before* it says 250, and sends all replies in one write. It has no queue and
+//! makes no bounces.
+//!
+//! The folders are the way of a message:
+//!
+//! ```text
+//! octets → wire → session → scan → policy → relay → session → wire → octets
+//!          └────────────── shard: one core drives all of this ─────────────┘
+//!                   control: one thread for what is not per core
+//! ```
+//!
+//! `wire`, `session`, `scan`, `policy` and `relay` never touch a socket, a file, a clock or a random
+//! source: octets, answers and time are arguments. So the same code runs under [`shard`] on real
+//! sockets and under [`sim`] in a made-up world, thousands of times faster than life.
+
+pub mod limits;
+pub mod now;
+pub mod scan;

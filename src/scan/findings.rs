@@ -1,0 +1,244 @@
+//! What a scan found: a set of tags with a score, and where they were found.
+//!
+//! Tags from the content, from the envelope and (later) from authentication and outside scanners
+//! look the same here: policy asks a finding set, never the scanner.
+
+use crate::limits::{HITS_MAX, TAGS_MAX};
+use smallvec::SmallVec;
+use std::fmt;
+
+/// A tag, by its place in [`Tags`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TagId(pub(crate) u16);
+
+/// The names of all tags that a configuration can give, each with its [`TagId`].
+///
+/// The scanner's own tags (such as `mime-limit`) come first and are always there.
+#[derive(Clone, Debug)]
+pub struct Tags {
+    names: Vec<String>,
+}
+
+impl Tags {
+    /// The part tree was deeper, or had more parts, than is followed; the rest was read raw.
+    pub const MIME_LIMIT: TagId = TagId(0);
+    /// The header block had more fields or octets than are followed; the rest was read as text.
+    pub const HEADER_LIMIT: TagId = TagId(1);
+    /// Mail clients may read the structure differently (two boundaries, two encodings, ...).
+    pub const MIME_AMBIGUOUS: TagId = TagId(2);
+    /// A base64 or quoted-printable body held octets that do not belong there.
+    pub const DECODE_DIRTY: TagId = TagId(3);
+    /// A fact that the verdict waits for had not come when its time was up.
+    pub const SCAN_LATE: TagId = TagId(4);
+
+    /// The names of the scanner's own tags, in the order of the constants above.
+    const OWN: [&'static str; 5] =
+        ["mime-limit", "header-limit", "mime-ambiguous", "decode-dirty", "scan-late"];
+
+    /// The scanner's own tags alone.
+    pub fn new() -> Tags {
+        Tags { names: Self::OWN.iter().map(|name| name.to_string()).collect() }
+    }
+
+    /// The id of `name`, which is added if it is new. `None` when [`TAGS_MAX`] are taken.
+    pub fn intern(&mut self, name: &str) -> Option<TagId> {
+        if let Some(id) = self.find(name) {
+            return Some(id);
+        }
+        if self.names.len() == TAGS_MAX {
+            return None;
+        }
+        self.names.push(name.to_owned());
+        self.find(name)
+    }
+
+    /// The id of `name`, if some rule or the scanner itself can give it.
+    pub fn find(&self, name: &str) -> Option<TagId> {
+        let index = self.names.iter().position(|known| known == name)?;
+        u16::try_from(index).ok().map(TagId)
+    }
+
+    /// The name of a tag.
+    pub fn name(&self, tag: TagId) -> &str {
+        &self.names[usize::from(tag.0)]
+    }
+
+    /// All names, in the order of their ids.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+}
+
+impl Default for Tags {
+    fn default() -> Tags {
+        Tags::new()
+    }
+}
+
+/// A set of tags: fixed in size, so that a message allocates nothing for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TagSet {
+    words: [u64; TAGS_MAX / 64],
+}
+
+impl TagSet {
+    /// Puts a tag in. True if it was not in yet.
+    pub fn insert(&mut self, tag: TagId) -> bool {
+        let (word, bit) = (usize::from(tag.0) / 64, 1u64 << (tag.0 % 64));
+        let new = self.words[word] & bit == 0;
+        self.words[word] |= bit;
+        new
+    }
+
+    /// Whether a tag is in.
+    pub fn has(&self, tag: TagId) -> bool {
+        self.words[usize::from(tag.0) / 64] & (1u64 << (tag.0 % 64)) != 0
+    }
+
+    /// The tags in the set, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = TagId> + '_ {
+        (0..TAGS_MAX as u16).map(TagId).filter(|tag| self.has(*tag))
+    }
+
+    /// Whether no tag is in.
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|word| *word == 0)
+    }
+}
+
+/// A score in thousandths, so that sums and comparisons are exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Score(pub i32);
+
+impl Score {
+    /// No score.
+    pub const ZERO: Score = Score(0);
+
+    /// A score from the number in a configuration. `None` outside ±1,000,000 or if not a number.
+    pub fn from_points(points: f64) -> Option<Score> {
+        (points.abs() <= 1_000_000.0).then(|| Score((points * 1000.0).round() as i32))
+    }
+
+    /// The score as a number of points.
+    pub fn points(self) -> f64 {
+        f64::from(self.0) / 1000.0
+    }
+
+    /// The sum of two scores, held at the ends of the range.
+    #[must_use]
+    pub fn plus(self, other: Score) -> Score {
+        Score(self.0.saturating_add(other.0))
+    }
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.points())
+    }
+}
+
+/// A view of the message that a rule looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Surface {
+    /// Every content octet as it came, un-stuffed: header, body, preamble, epilogue.
+    Raw,
+    /// The header blocks as they came: the message's own and those of its parts.
+    Header,
+    /// The value of `Subject` fields of the message's own header.
+    Subject,
+    /// The octets of text leaves with their transfer encoding undone.
+    Text,
+    /// The octets of any leaf with its transfer encoding undone.
+    Part,
+}
+
+impl Surface {
+    /// The name in a configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Surface::Raw => "raw",
+            Surface::Header => "header",
+            Surface::Subject => "subject",
+            Surface::Text => "text",
+            Surface::Part => "part",
+        }
+    }
+
+    /// The surface of that name in a configuration.
+    pub fn from_name(name: &str) -> Option<Surface> {
+        [Surface::Raw, Surface::Header, Surface::Subject, Surface::Text, Surface::Part]
+            .into_iter()
+            .find(|surface| surface.name() == name)
+    }
+}
+
+/// Where a rule's literal was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hit {
+    /// The rule, by its place in the rule set.
+    pub rule: u16,
+    /// The surface it was found on.
+    pub surface: Surface,
+    /// The part (in document order, the message itself is 0) it was found in.
+    pub part: u32,
+    /// The un-stuffed content octet at which the last octet of the match was read. For a decoded
+    /// surface this is the wire octet that completed the decoded match.
+    pub offset: u64,
+}
+
+/// All that is known of a message when the verdict is due.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    tags: TagSet,
+    score: Score,
+    hits: SmallVec<[Hit; 4]>,
+    received_fields: u32,
+}
+
+impl Findings {
+    /// Adds a tag with its score. A tag counts once, however often it is found.
+    pub fn add(&mut self, tag: TagId, score: Score) -> bool {
+        let new = self.tags.insert(tag);
+        if new {
+            self.score = self.score.plus(score);
+        }
+        new
+    }
+
+    /// Notes where something was found, up to [`HITS_MAX`] places.
+    pub fn note(&mut self, hit: Hit) {
+        if self.hits.len() < HITS_MAX {
+            self.hits.push(hit);
+        }
+    }
+
+    /// Counts one `Received` field of the message's own header.
+    pub fn count_received_field(&mut self) {
+        self.received_fields = self.received_fields.saturating_add(1);
+    }
+
+    /// The tags.
+    pub fn tags(&self) -> &TagSet {
+        &self.tags
+    }
+
+    /// Whether a tag was found.
+    pub fn has(&self, tag: TagId) -> bool {
+        self.tags.has(tag)
+    }
+
+    /// The sum of the scores of all tags found.
+    pub fn score(&self) -> Score {
+        self.score
+    }
+
+    /// Where things were found: first hits only, see [`HITS_MAX`].
+    pub fn hits(&self) -> &[Hit] {
+        &self.hits
+    }
+
+    /// `Received` fields of the message's own header, a folded one counted once.
+    pub fn received_fields(&self) -> u32 {
+        self.received_fields
+    }
+}
