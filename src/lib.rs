@@ -19,3 +19,4 @@
 pub mod limits;
 pub mod now;
 pub mod scan;
+pub mod wire;
