@@ -1,11 +1,14 @@
-//! A message body in wire form: the octets as they came, and where dots were stuffed.
+//! A message body in wire form: CRLF lines whose leading dots are stuffed.
 //!
 //! The body lies in blocks, so that it is never moved while it grows and goes out as a list of
 //! slices. Both forms can be had without copying: as it came (for DATA), and with the stuffed dots
-//! left out (for BDAT, for stores, for the scanner's readers). Blocks are counted against a
-//! [`Budget`], which is the bound on all the mail that a shard holds at one time.
+//! left out (for stores, and for BDAT). Where the stuffed dots are is not remembered: in wire form
+//! every dot behind a line end is one, and a hostile message could otherwise buy eight octets of
+//! memory for four of its own. Blocks are counted against a [`Budget`], which is the bound on all
+//! the mail that a shard holds at one time.
 
 use crate::limits::BODY_BLOCK_OCTETS;
+use memchr::memmem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -71,7 +74,7 @@ impl BodyBuilder {
         BodyBuilder {
             body: Body {
                 blocks: Vec::new(),
-                stuffed_dots: Vec::new(),
+                stuffed_dots: 0,
                 wire_octets: 0,
                 budget: budget.clone(),
             },
@@ -82,7 +85,7 @@ impl BodyBuilder {
     pub fn push(&mut self, mut wire: &[u8], dot_stuffed: bool) -> Result<(), PoolEmpty> {
         if dot_stuffed {
             debug_assert_eq!(wire.first(), Some(&b'.'));
-            self.body.stuffed_dots.push(self.body.wire_octets);
+            self.body.stuffed_dots += 1;
         }
         while !wire.is_empty() {
             let room = match self.body.blocks.last() {
@@ -115,7 +118,7 @@ impl BodyBuilder {
 #[derive(Debug)]
 pub struct Body {
     blocks: Vec<Vec<u8>>,
-    stuffed_dots: Vec<u64>,
+    stuffed_dots: u64,
     wire_octets: u64,
     budget: Budget,
 }
@@ -128,7 +131,7 @@ impl Body {
 
     /// Octets of content: stuffed dots do not count (what SIZE, BDAT and checkpoints count).
     pub fn content_octets(&self) -> u64 {
-        self.wire_octets - self.stuffed_dots.len() as u64
+        self.wire_octets - self.stuffed_dots
     }
 
     /// The octets in wire form, block by block.
@@ -138,21 +141,41 @@ impl Body {
 
     /// The octets of content, without the stuffed dots, as slices of the blocks.
     pub fn content(&self) -> impl Iterator<Item = &[u8]> {
-        let mut dots = self.stuffed_dots.iter().copied().peekable();
-        let mut block_start = 0u64;
+        let mut line_begins = true;
         self.wire().flat_map(move |block| {
-            let block_end = block_start + block.len() as u64;
-            let mut slices = smallvec::SmallVec::<[&[u8]; 4]>::new();
-            let mut from = 0;
-            while let Some(dot) = dots.next_if(|dot| *dot < block_end) {
-                let at = (dot - block_start) as usize;
-                slices.push(&block[from..at]);
-                from = at + 1;
-            }
-            slices.push(&block[from..]);
-            block_start = block_end;
-            slices.into_iter().filter(|slice| !slice.is_empty())
+            let slices = Unstuffed { rest: block, line_begins };
+            line_begins = block.last() == Some(&b'\n');
+            slices
         })
+    }
+}
+
+/// The slices of one block between its stuffed dots.
+struct Unstuffed<'a> {
+    rest: &'a [u8],
+    line_begins: bool,
+}
+
+impl<'a> Iterator for Unstuffed<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        // RFC 5321 4.5.2: if the first character of a line is a period and there are other
+        // characters on the line, the first character is deleted.
+        if self.line_begins && self.rest.first() == Some(&b'.') {
+            self.rest = &self.rest[1..];
+        }
+        if self.rest.is_empty() {
+            return None;
+        }
+        let end = match memmem::find(self.rest, b"\n.") {
+            Some(line_end) => line_end + 1,
+            None => self.rest.len(),
+        };
+        let (slice, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        self.line_begins = true;
+        Some(slice)
     }
 }
 
@@ -178,11 +201,13 @@ mod tests {
     fn both_forms_come_from_the_same_blocks() {
         let budget = Budget::new(1 << 20);
         let long = vec![b'x'; BODY_BLOCK_OCTETS];
-        let body = build(&[(b"..a\r\n", true), (&long, false), (b"...\r\n", true)], &budget).unwrap();
+        let pieces: [(&[u8], bool); 4] =
+            [(b"..a\r\n", true), (&long, false), (b"\r\n", false), (b"...\r\n", true)];
+        let body = build(&pieces, &budget).unwrap();
         let wire: Vec<u8> = body.wire().flatten().copied().collect();
         let content: Vec<u8> = body.content().flatten().copied().collect();
-        assert_eq!(wire, [b"..a\r\n", &long[..], b"...\r\n"].concat());
-        assert_eq!(content, [b".a\r\n", &long[..], b"..\r\n"].concat());
+        assert_eq!(wire, [b"..a\r\n", &long[..], b"\r\n...\r\n"].concat());
+        assert_eq!(content, [b".a\r\n", &long[..], b"\r\n..\r\n"].concat());
         assert_eq!(body.content_octets(), content.len() as u64);
         assert_eq!(body.wire_octets(), wire.len() as u64);
     }
