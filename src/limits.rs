@@ -36,6 +36,17 @@ pub const ORCPT_OCTETS: usize = 500;
 /// Octets of one block of a message body. One 16 KiB block holds most mail whole.
 pub const BODY_BLOCK_OCTETS: usize = 16 * 1024;
 
+// ---- relay --------------------------------------------------------------------------------
+
+/// Octets of one line of a next hop's reply: twice what RFC 5321 4.5.3.1.5 allows it.
+pub const HOP_REPLY_LINE_OCTETS: usize = 1_000;
+
+/// Octets of one whole reply of a next hop.
+pub const HOP_REPLY_OCTETS: usize = 64 * 1024;
+
+/// Octets of a next hop's text that are kept, to be told to the client and to the log.
+pub const HOP_REPLY_KEPT_OCTETS: usize = 1_024;
+
 // ---- scan ---------------------------------------------------------------------------------
 
 /// Different tags that rules and the scanner itself may give: a finding set is a fixed bit set.

@@ -1,9 +1,28 @@
 //! Octets to commands, content and replies, and back.
 //!
+//! [`LineReader`] cuts command lines out of the stream, [`Verb`], [`Mail`] and [`Rcpt`] read them,
+//! [`Framer`] finds the end of data and hands on content, [`Body`] keeps it, [`Reply`] is rendered
+//! into octets, and [`ReplyReader`] reads what a next hop answers.
+//!
 //! Nothing here knows of a session, a clock or a socket.
 
+mod address;
 mod body;
+mod command;
+mod content;
+mod line;
 mod output;
+pub mod replies;
+mod reply;
+mod reply_reader;
+mod xtext;
 
+pub use address::{Domain, ForwardPath, Mailbox, PathFault, ReversePath, unquoted};
 pub use body::{Body, BodyBuilder, Budget, PoolEmpty};
+pub use command::{BodyKind, Mail, Notify, Offers, Rcpt, Ret, Verb, greeting_name};
+pub use content::{ContentSink, Framed, Framer, Newlines};
+pub use line::{Line, LineReader};
 pub use output::{Output, Piece};
+pub use reply::{Enhanced, Kind, Reply};
+pub use reply_reader::{BadReply, ReplyReader};
+pub use xtext::decode as decode_xtext;

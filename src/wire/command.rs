@@ -1,0 +1,468 @@
+//! Command lines: the verb, and the arguments of MAIL and RCPT.
+//!
+//! Reading borrows from the line and allocates nothing. A fault is told as the reply it becomes.
+
+use super::address::{ForwardPath, ReversePath, is_address_literal, is_domain_name};
+use super::{Reply, decode_xtext, replies};
+use crate::limits::{DOMAIN_OCTETS, ENVID_OCTETS, ORCPT_OCTETS};
+use memchr::memchr;
+
+/// What a command line asks for, by its first word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// HELO.
+    Helo,
+    /// EHLO.
+    Ehlo,
+    /// LHLO (RFC 2033).
+    Lhlo,
+    /// MAIL.
+    Mail,
+    /// RCPT.
+    Rcpt,
+    /// DATA.
+    Data,
+    /// RSET.
+    Rset,
+    /// NOOP.
+    Noop,
+    /// VRFY.
+    Vrfy,
+    /// HELP.
+    Help,
+    /// QUIT.
+    Quit,
+    /// A command that is known and not done: EXPN, TURN, ETRN, SEND, SOML, SAML, AUTH, STARTTLS.
+    NotDone,
+    /// HTTP, or a header field where a command belongs: a body or a browser, not a mail client.
+    NotSmtp,
+    /// Anything else.
+    Unknown,
+}
+
+/// The extensions that the greeting offered: parameters of others are not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// Greeted with EHLO or LHLO: SIZE and BODY are known.
+    pub extended: bool,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+    /// DSN (RFC 3461).
+    pub dsn: bool,
+}
+
+/// MAIL's argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mail<'a> {
+    /// FROM.
+    pub reverse_path: ReversePath<'a>,
+    /// SIZE, in octets, held at the end of the range.
+    pub size_octets: Option<u64>,
+    /// BODY.
+    pub body: BodyKind,
+    /// SMTPUTF8 was given.
+    pub smtputf8: bool,
+    /// RET.
+    pub ret: Option<Ret>,
+    /// ENVID, as it came (xtext, checked).
+    pub envid: Option<&'a [u8]>,
+}
+
+/// RCPT's argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rcpt<'a> {
+    /// TO.
+    pub forward_path: ForwardPath<'a>,
+    /// NOTIFY.
+    pub notify: Option<Notify>,
+    /// ORCPT, as it came (type and xtext, checked).
+    pub orcpt: Option<&'a [u8]>,
+}
+
+/// What a client says of its content's octets. RFC 6152.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyKind {
+    /// Nothing was said.
+    #[default]
+    Unsaid,
+    /// BODY=7BIT.
+    SevenBit,
+    /// BODY=8BITMIME.
+    EightBitMime,
+}
+
+/// How much of the message a bounce shall bring. RFC 3461 4.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ret {
+    /// RET=FULL.
+    Full,
+    /// RET=HDRS.
+    Headers,
+}
+
+/// When the sender wants to hear of a recipient. RFC 3461 4.1. All false is NEVER.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notify {
+    /// On delivery.
+    pub success: bool,
+    /// On failure.
+    pub failure: bool,
+    /// On delay.
+    pub delay: bool,
+}
+
+impl Verb {
+    /// Divides a line into its verb and its argument, which is empty or begins behind the blank.
+    ///
+    /// Verbs are known in any case (RFC 5321 2.4); blanks at the end are passed over.
+    pub fn read(line: &[u8]) -> (Verb, &[u8]) {
+        let line = line.trim_ascii_end();
+        let end = memchr(b' ', line).unwrap_or(line.len());
+        let (word, rest) = line.split_at(end);
+        let verb = match Verb::of(word) {
+            Verb::Unknown if looks_foreign(word) => Verb::NotSmtp,
+            verb => verb,
+        };
+        (verb, rest.strip_prefix(b" ").unwrap_or(rest))
+    }
+
+    fn of(word: &[u8]) -> Verb {
+        let mut upper = [0u8; 8];
+        let Some(upper) = upper.get_mut(..word.len()) else {
+            return Verb::Unknown;
+        };
+        upper.copy_from_slice(word);
+        upper.make_ascii_uppercase();
+        match &*upper {
+            b"HELO" => Verb::Helo,
+            b"EHLO" => Verb::Ehlo,
+            b"LHLO" => Verb::Lhlo,
+            b"MAIL" => Verb::Mail,
+            b"RCPT" => Verb::Rcpt,
+            b"DATA" => Verb::Data,
+            b"RSET" => Verb::Rset,
+            b"NOOP" => Verb::Noop,
+            b"VRFY" => Verb::Vrfy,
+            b"HELP" => Verb::Help,
+            b"QUIT" => Verb::Quit,
+            b"EXPN" | b"TURN" | b"ETRN" | b"SEND" | b"SOML" | b"SAML" | b"AUTH" | b"STARTTLS" => {
+                Verb::NotDone
+            }
+            _ => Verb::Unknown,
+        }
+    }
+}
+
+/// Whether a first word is an HTTP method or the name of a header field.
+fn looks_foreign(word: &[u8]) -> bool {
+    let http: [&[u8]; 7] = [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"CONNECT"];
+    let field_name = word.strip_suffix(b":").is_some_and(|name| {
+        !name.is_empty() && name.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-')
+    });
+    field_name || http.iter().any(|method| word.eq_ignore_ascii_case(method))
+}
+
+/// The name of a greeting: HELO, EHLO, LHLO. What it says is not checked further, as a bad name is
+/// no reason to refuse (RFC 5321 4.1.4).
+pub fn greeting_name(argument: &[u8]) -> Result<&[u8], Reply> {
+    let name = argument.trim_ascii();
+    match name.len() {
+        1..=DOMAIN_OCTETS => Ok(name),
+        _ => Err(replies::BAD_ARGUMENT),
+    }
+}
+
+/// Whether a greeting's name follows the grammar, so that it may stand in a trace header.
+pub(crate) fn is_greeting_name(name: &[u8]) -> bool {
+    name.is_ascii() && (is_domain_name(name) || is_address_literal(name))
+}
+
+impl<'a> Mail<'a> {
+    /// Reads what stands behind `MAIL `.
+    pub fn read(argument: &'a [u8], offers: Offers) -> Result<Mail<'a>, Reply> {
+        let path = behind_keyword(argument, b"FROM:").ok_or(replies::BAD_ARGUMENT)?;
+        let (reverse_path, rest) = ReversePath::read(path).map_err(|_| replies::BAD_SENDER)?;
+        let mut mail = Mail {
+            reverse_path,
+            size_octets: None,
+            body: BodyKind::Unsaid,
+            smtputf8: false,
+            ret: None,
+            envid: None,
+        };
+        for parameter in parameters(rest) {
+            mail.take(Parameter::read(parameter)?, offers)?;
+        }
+        match mail.reverse_path {
+            ReversePath::Mailbox(mailbox) if mailbox.needs_smtputf8() && !mail.smtputf8 => {
+                Err(replies::NEEDS_SMTPUTF8)
+            }
+            _ => Ok(mail),
+        }
+    }
+
+    fn take(&mut self, parameter: Parameter<'a>, offers: Offers) -> Result<(), Reply> {
+        let Parameter { keyword, value } = parameter;
+        let is = |name: &[u8]| keyword.eq_ignore_ascii_case(name);
+        if offers.extended && is(b"SIZE") {
+            once(self.size_octets.is_none())?;
+            self.size_octets = Some(size(needed(value)?)?);
+        } else if offers.extended && is(b"BODY") {
+            once(self.body == BodyKind::Unsaid)?;
+            self.body = match needed(value)? {
+                kind if kind.eq_ignore_ascii_case(b"7BIT") => BodyKind::SevenBit,
+                kind if kind.eq_ignore_ascii_case(b"8BITMIME") => BodyKind::EightBitMime,
+                _ => return Err(replies::BAD_PARAMETER),
+            };
+        } else if offers.smtputf8 && is(b"SMTPUTF8") {
+            once(!self.smtputf8 && value.is_none())?;
+            self.smtputf8 = true;
+        } else if offers.dsn && is(b"RET") {
+            once(self.ret.is_none())?;
+            self.ret = Some(match needed(value)? {
+                ret if ret.eq_ignore_ascii_case(b"FULL") => Ret::Full,
+                ret if ret.eq_ignore_ascii_case(b"HDRS") => Ret::Headers,
+                _ => return Err(replies::BAD_PARAMETER),
+            });
+        } else if offers.dsn && is(b"ENVID") {
+            once(self.envid.is_none())?;
+            self.envid = Some(xtext_of(needed(value)?, ENVID_OCTETS)?);
+        } else {
+            return Err(replies::UNKNOWN_PARAMETER);
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Rcpt<'a> {
+    /// Reads what stands behind `RCPT `. `smtputf8` is whether MAIL had that parameter.
+    pub fn read(argument: &'a [u8], offers: Offers, smtputf8: bool) -> Result<Rcpt<'a>, Reply> {
+        let path = behind_keyword(argument, b"TO:").ok_or(replies::BAD_ARGUMENT)?;
+        let (forward_path, rest) = ForwardPath::read(path).map_err(|_| replies::BAD_RECIPIENT)?;
+        let mut rcpt = Rcpt { forward_path, notify: None, orcpt: None };
+        for parameter in parameters(rest) {
+            rcpt.take(Parameter::read(parameter)?, offers)?;
+        }
+        match rcpt.forward_path {
+            ForwardPath::Mailbox(mailbox) if mailbox.needs_smtputf8() && !smtputf8 => {
+                Err(replies::NEEDS_SMTPUTF8)
+            }
+            _ => Ok(rcpt),
+        }
+    }
+
+    fn take(&mut self, parameter: Parameter<'a>, offers: Offers) -> Result<(), Reply> {
+        let Parameter { keyword, value } = parameter;
+        if offers.dsn && keyword.eq_ignore_ascii_case(b"NOTIFY") {
+            once(self.notify.is_none())?;
+            self.notify = Some(Notify::read(needed(value)?)?);
+        } else if offers.dsn && keyword.eq_ignore_ascii_case(b"ORCPT") {
+            once(self.orcpt.is_none())?;
+            self.orcpt = Some(original_recipient(needed(value)?)?);
+        } else {
+            return Err(replies::UNKNOWN_PARAMETER);
+        }
+        Ok(())
+    }
+}
+
+impl Notify {
+    /// RFC 3461 4.1: NEVER alone, or a list of SUCCESS, FAILURE, DELAY.
+    fn read(value: &[u8]) -> Result<Notify, Reply> {
+        let mut notify = Notify::default();
+        if value.eq_ignore_ascii_case(b"NEVER") {
+            return Ok(notify);
+        }
+        for word in value.split(|octet| *octet == b',') {
+            let wish = match word {
+                word if word.eq_ignore_ascii_case(b"SUCCESS") => &mut notify.success,
+                word if word.eq_ignore_ascii_case(b"FAILURE") => &mut notify.failure,
+                word if word.eq_ignore_ascii_case(b"DELAY") => &mut notify.delay,
+                _ => return Err(replies::BAD_PARAMETER),
+            };
+            *wish = true;
+        }
+        Ok(notify)
+    }
+}
+
+/// `keyword` or `keyword=value`.
+struct Parameter<'a> {
+    keyword: &'a [u8],
+    value: Option<&'a [u8]>,
+}
+
+impl<'a> Parameter<'a> {
+    /// RFC 5321 4.1.2: esmtp-keyword is letters, digits and hyphens, and does not begin with a
+    /// hyphen; esmtp-value is any printable octet but `=`.
+    fn read(text: &'a [u8]) -> Result<Parameter<'a>, Reply> {
+        let (keyword, value) = match memchr(b'=', text) {
+            Some(at) => (&text[..at], Some(&text[at + 1..])),
+            None => (text, None),
+        };
+        let keyword_ok = keyword.first().is_some_and(u8::is_ascii_alphanumeric)
+            && keyword.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
+        let value_ok = value.is_none_or(|value| {
+            !value.is_empty()
+                && value.iter().all(|octet| octet.is_ascii_graphic() && *octet != b'=')
+        });
+        if keyword_ok && value_ok {
+            Ok(Parameter { keyword, value })
+        } else {
+            Err(replies::BAD_PARAMETER)
+        }
+    }
+}
+
+fn parameters(rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    rest.split(|octet| *octet == b' ').filter(|word| !word.is_empty())
+}
+
+/// What follows `FROM:` or `TO:`; one blank between is tolerated.
+fn behind_keyword<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = argument.split_at_checked(keyword.len())?;
+    head.eq_ignore_ascii_case(keyword).then(|| rest.strip_prefix(b" ").unwrap_or(rest))
+}
+
+fn once(first_time: bool) -> Result<(), Reply> {
+    if first_time { Ok(()) } else { Err(replies::BAD_PARAMETER) }
+}
+
+fn needed(value: Option<&[u8]>) -> Result<&[u8], Reply> {
+    value.ok_or(replies::BAD_PARAMETER)
+}
+
+/// RFC 1870 6: size-value = 1*20DIGIT. What does not fit into 64 bits is over any limit.
+fn size(value: &[u8]) -> Result<u64, Reply> {
+    if value.len() > 20 || !value.iter().all(u8::is_ascii_digit) {
+        return Err(replies::BAD_PARAMETER);
+    }
+    let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
+    Ok(value.iter().fold(0, add))
+}
+
+fn xtext_of(value: &[u8], octets_max: usize) -> Result<&[u8], Reply> {
+    let good = value.len() <= octets_max && decode_xtext(value).is_some();
+    if good { Ok(value) } else { Err(replies::BAD_PARAMETER) }
+}
+
+/// RFC 3461 4.2: original-recipient-address = addr-type ";" xtext.
+fn original_recipient(value: &[u8]) -> Result<&[u8], Reply> {
+    let semicolon = memchr(b';', value).ok_or(replies::BAD_PARAMETER)?;
+    let (kind, address) = (&value[..semicolon], &value[semicolon + 1..]);
+    let kind_ok = !kind.is_empty()
+        && kind.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
+    if !kind_ok || value.len() > ORCPT_OCTETS {
+        return Err(replies::BAD_PARAMETER);
+    }
+    xtext_of(address, ORCPT_OCTETS).map(|_| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Offers = Offers { extended: true, smtputf8: true, dsn: true };
+
+    #[test]
+    fn verbs_in_any_case_with_blanks_behind() {
+        let table: [(&[u8], Verb, &[u8]); 12] = [
+            (b"ehlo  a ", Verb::Ehlo, b" a"),
+            (b"MaIl FROM:<>", Verb::Mail, b"FROM:<>"),
+            (b"RSET  ", Verb::Rset, b""),
+            (b"DATA now", Verb::Data, b"now"),
+            (b"", Verb::Unknown, b""),
+            (b"POST / HTTP/1.1", Verb::NotSmtp, b"/ HTTP/1.1"),
+            (b"get /", Verb::NotSmtp, b"/"),
+            (b"Subject: x", Verb::NotSmtp, b"x"),
+            (b"Subject", Verb::Unknown, b""),
+            (b"STARTTLS", Verb::NotDone, b""),
+            (b"WIBBLEWOBBLE x", Verb::Unknown, b"x"),
+            (b"\xf0\x9f\x92\xa9", Verb::Unknown, b""),
+        ];
+        for (line, verb, argument) in table {
+            assert_eq!(Verb::read(line), (verb, argument), "{}", line.escape_ascii());
+        }
+    }
+
+    fn mail_reply(argument: &str, offers: Offers) -> u16 {
+        match Mail::read(argument.as_bytes(), offers) {
+            Ok(_) => 250,
+            Err(reply) => reply.code(),
+        }
+    }
+
+    // A-21: 501 for what is known and wrong or given twice, 555 for what is not known.
+    #[test]
+    fn parameters_of_mail() {
+        let table = [
+            ("FROM:<>", 250),
+            ("from: <a@b> SIZE=1 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=abc+2B1", 250),
+            ("FROM:<a@b>  SIZE=0", 250),
+            ("FROM:<a@b> SIZE=99999999999999999999", 250),
+            ("FROM:<a@b> SIZE=100000000000000000000", 501),
+            ("FROM:<a@b> SIZE=", 501),
+            ("FROM:<a@b> SIZE", 501),
+            ("FROM:<a@b> SIZE==1", 501),
+            ("FROM:<a@b> SIZE=1 SIZE=1", 501),
+            ("FROM:<a@b> SIZE=-1", 501),
+            ("FROM:<a@b> BODY=9BIT", 501),
+            ("FROM:<a@b> BODY=BINARYMIME", 501),
+            ("FROM:<a@b> BODY=8BITMIME BODY=7BIT", 501),
+            ("FROM:<a@b> SMTPUTF8=1", 501),
+            ("FROM:<a@b> =", 501),
+            ("FROM:<a@b> =x", 501),
+            ("FROM:<a@b> \"=", 501),
+            ("FROM:<a@b>\tSIZE=1", 501),
+            ("FROM:<a@b> RET=ALL", 501),
+            ("FROM:<a@b> ENVID=+0A", 501),
+            ("FROM:<a@b> AUTH=<>", 555),
+            ("FROM:<a@b> WIBBLE=1", 555),
+            ("FROM:<a@b> PRDR", 555),
+            ("FROM:<a@b>SIZE=1", 501),
+            ("FROM <a@b>", 501),
+            ("a@b", 501),
+            ("FROM:<jørn@b>", 553),
+            ("FROM:<jørn@b> SMTPUTF8", 250),
+        ];
+        for (argument, code) in table {
+            assert_eq!(mail_reply(argument, ALL), code, "{argument}");
+        }
+        assert_eq!(mail_reply("FROM:<a@b> SIZE=1", Offers::default()), 555);
+        let long = |n: usize| format!("FROM:<a@b> ENVID={}", "x".repeat(n));
+        assert_eq!(mail_reply(&long(100), ALL), 250);
+        assert_eq!(mail_reply(&long(101), ALL), 501);
+    }
+
+    #[test]
+    fn parameters_of_rcpt() {
+        let table = [
+            ("TO:<a@b> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;a+40b", 250),
+            ("TO:<a@b> NOTIFY=never", 250),
+            ("TO:<a@b> NOTIFY=NEVER,FAILURE", 501),
+            ("TO:<a@b> NOTIFY=", 501),
+            ("TO:<a@b> NOTIFY=SUCCESS,", 501),
+            ("TO:<a@b> ORCPT=rfc822", 501),
+            ("TO:<a@b> ORCPT=;x", 501),
+            ("TO:<a@b> ORCPT=rfc822;a+0D+0Ab", 501),
+            ("TO:<a@b> SIZE=1", 555),
+            ("TO:<>", 501),
+            ("TO:<jørn@b>", 553),
+        ];
+        for (argument, code) in table {
+            let reply = Rcpt::read(argument.as_bytes(), ALL, false).err();
+            assert_eq!(reply.map_or(250, |reply| reply.code()), code, "{argument}");
+        }
+    }
+
+    #[test]
+    fn a_greeting_needs_a_name_of_at_most_255_octets() {
+        assert!(greeting_name(b"").is_err());
+        assert!(greeting_name(&[b'x'; 255]).is_ok());
+        assert!(greeting_name(&[b'x'; 256]).is_err());
+        assert!(is_greeting_name(b"[192.0.2.1]") && is_greeting_name(b"a_b.example"));
+        assert!(
+            !is_greeting_name(b"a\x1b") && !is_greeting_name(b"a b") && !is_greeting_name(b"()")
+        );
+    }
+}

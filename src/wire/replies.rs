@@ -1,0 +1,123 @@
+//! Replies by situation: one constant each, so that a code is decided in one place.
+//!
+//! Codes are those of RFC 5321 4.2, RFC 5248 and the extensions' RFCs; texts are ours.
+
+use super::Reply;
+
+// ---- good news ------------------------------------------------------------------------------
+
+/// MAIL was accepted.
+pub const SENDER_OK: Reply = Reply::new(250, 1, 0, "sender ok");
+/// RCPT was accepted.
+pub const RECIPIENT_OK: Reply = Reply::new(250, 1, 5, "recipient ok");
+/// RSET, NOOP and the like.
+pub const OK: Reply = Reply::new(250, 0, 0, "ok");
+/// The message was handed on to every next hop, or stored.
+pub const MESSAGE_ACCEPTED: Reply = Reply::new(250, 6, 0, "message accepted");
+/// VRFY never confirms a mailbox. RFC 5321 3.5.3.
+pub const CANNOT_VERIFY: Reply =
+    Reply::new(252, 5, 0, "cannot verify the address, but will try to deliver mail for it");
+/// HELP.
+pub const HELP: Reply = Reply::new(214, 0, 0, "see RFC 5321 and RFC 2033");
+/// QUIT.
+pub const BYE: Reply = Reply::new(221, 0, 0, "bye");
+/// DATA may begin.
+pub const GO_AHEAD: Reply = Reply::bare(354, "go ahead, end with CRLF . CRLF");
+
+// ---- faults of the client's commands --------------------------------------------------------
+
+/// A command that nobody knows.
+pub const UNKNOWN_COMMAND: Reply = Reply::new(500, 5, 2, "command not known");
+/// HELO or EHLO on LMTP (RFC 2033 4.1), LHLO on SMTP.
+pub const WRONG_GREETING: Reply = Reply::new(500, 5, 1, "that greeting is not for this protocol");
+/// A command line past the limit.
+pub const LINE_TOO_LONG: Reply = Reply::new(500, 5, 2, "command line too long");
+/// A bare CR, a bare LF or a NUL in a command line. RFC 5321 2.3.8.
+pub const BARE_CONTROL: Reply =
+    Reply::new(500, 5, 2, "command lines end with CRLF and hold no CR, LF or NUL");
+/// An argument where none is allowed, none where one is needed, or a bad one.
+pub const BAD_ARGUMENT: Reply = Reply::new(501, 5, 4, "bad argument");
+/// A reverse-path that is none.
+pub const BAD_SENDER: Reply = Reply::new(501, 1, 7, "bad sender address syntax");
+/// A forward-path that is none.
+pub const BAD_RECIPIENT: Reply = Reply::new(501, 1, 3, "bad recipient address syntax");
+/// A known parameter with a bad, missing or needless value, or given twice.
+pub const BAD_PARAMETER: Reply = Reply::new(501, 5, 4, "bad parameter value");
+/// A parameter that was not offered. RFC 5321 4.1.1.11.
+pub const UNKNOWN_PARAMETER: Reply = Reply::new(555, 5, 4, "parameter not known");
+/// A command that is known but not done here.
+pub const NOT_DONE: Reply = Reply::new(502, 5, 1, "command not implemented");
+/// Commands out of order.
+pub const GREET_FIRST: Reply = Reply::new(503, 5, 1, "greet first");
+/// A second MAIL in one transaction.
+pub const NESTED_MAIL: Reply = Reply::new(503, 5, 1, "sender already given");
+/// RCPT or DATA without MAIL.
+pub const MAIL_FIRST: Reply = Reply::new(503, 5, 1, "MAIL first");
+/// DATA without an accepted recipient, SMTP. RFC 5321 3.3.
+pub const NO_RECIPIENTS: Reply = Reply::new(554, 5, 1, "no valid recipients");
+/// DATA without an accepted recipient, LMTP: RFC 2033 4.2 asks for 503.
+pub const NO_RECIPIENTS_LMTP: Reply = Reply::new(503, 5, 1, "no valid recipients");
+/// An address outside ASCII without the SMTPUTF8 parameter. RFC 6531 3.5.
+pub const NEEDS_SMTPUTF8: Reply = Reply::new(553, 6, 7, "non-ASCII address needs SMTPUTF8");
+
+// ---- the session ends -----------------------------------------------------------------------
+
+/// The error limit was reached.
+pub const TOO_MANY_ERRORS: Reply = Reply::new(421, 7, 0, "too many errors");
+/// The limit of commands without progress was reached.
+pub const TOO_MUCH_JUNK: Reply = Reply::new(421, 7, 0, "too many commands without progress");
+/// A line of HTTP or of a message header where a command belongs.
+pub const NOT_SMTP: Reply = Reply::new(421, 7, 0, "this is not SMTP");
+/// Octets were waiting behind a DATA that was refused.
+pub const BODY_BEHIND_REFUSED_DATA: Reply =
+    Reply::new(421, 7, 0, "data sent without a go-ahead, closing");
+/// The client talked before the banner.
+pub const EARLY_TALK: Reply = Reply::new(554, 5, 1, "you talk before the banner");
+/// Nothing came for too long, or too little.
+pub const IDLE: Reply = Reply::new(421, 4, 2, "timeout, closing");
+/// The server is shutting down.
+pub const SHUTTING_DOWN: Reply = Reply::new(421, 3, 2, "shutting down, try again later");
+/// Too many connections in all.
+pub const TOO_MANY_CONNECTIONS: Reply = Reply::new(421, 3, 2, "too many connections");
+/// More transactions than MAILMAX announced. RFC 9422.
+pub const TOO_MANY_MESSAGES: Reply = Reply::new(421, 7, 0, "too many messages on this connection");
+/// A message past twice the size limit.
+pub const FAR_TOO_BIG: Reply = Reply::new(421, 3, 0, "message far too big, closing");
+
+// ---- envelope -------------------------------------------------------------------------------
+
+/// The declared or the true size is over the limit. RFC 1870 6.
+pub const TOO_BIG: Reply = Reply::new(552, 3, 4, "message too big");
+/// Too many recipients: always temporary. RFC 5321 4.5.3.1.10.
+pub const TOO_MANY_RECIPIENTS: Reply = Reply::new(452, 5, 3, "too many recipients");
+/// A recipient of another policy class, put off to a transaction of its own.
+pub const ANOTHER_CLASS: Reply =
+    Reply::new(452, 5, 3, "send this recipient in another transaction");
+/// A mailbox that does not exist.
+pub const NO_SUCH_MAILBOX: Reply = Reply::new(550, 1, 1, "no such mailbox");
+/// A domain that is not served here.
+pub const NOT_OUR_DOMAIN: Reply = Reply::new(550, 7, 1, "we do not relay to that domain");
+/// The memory for message bodies is used up.
+pub const NO_ROOM_NOW: Reply = Reply::new(452, 3, 1, "not enough space now");
+
+// ---- content --------------------------------------------------------------------------------
+
+/// Bare CR, bare LF or NUL in the content. RFC 5321 2.3.8, 4.1.1.4.
+pub const BARE_NEWLINE: Reply = Reply::new(550, 5, 2, "message holds a bare CR, bare LF or NUL");
+/// Too many Received fields. RFC 5321 6.3.
+pub const LOOP: Reply = Reply::new(554, 4, 6, "too many hops, this is a loop");
+/// Policy refuses the content.
+pub const CONTENT_REFUSED: Reply = Reply::new(550, 7, 1, "message refused by policy");
+/// Policy puts the content off.
+pub const CONTENT_DEFERRED: Reply = Reply::new(450, 7, 1, "message deferred by policy");
+
+// ---- behind us ------------------------------------------------------------------------------
+
+/// The next hop cannot be reached, or broke the protocol.
+pub const NEXT_HOP_DOWN: Reply = Reply::new(451, 4, 1, "next hop not reachable");
+/// The next hop needs more transactions at a time than it may have.
+pub const NEXT_HOP_BUSY: Reply = Reply::new(451, 4, 5, "next hop busy");
+/// The local store failed.
+pub const LOCAL_FAULT: Reply = Reply::new(451, 3, 0, "local fault, try again later");
+/// Some recipients refuse and some defer, none accepts.
+pub const MIXED_DEFERRED: Reply = Reply::new(450, 7, 1, "not accepted for any recipient now");

@@ -1,0 +1,47 @@
+//! xtext: printable ASCII in parameter values, the rest as `+` and two hex digits (RFC 3461 4).
+
+/// Decodes a value. `None` if it is not xtext, or if it hides an octet outside printable ASCII.
+///
+/// RFC 3461 4: xtext = *( xchar / hexchar ); hexchar = "+" followed by two upper case hexadecimal
+/// digits. An encoded line end must never become one in a log, a header or a command.
+pub fn decode(value: &[u8]) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(value.len());
+    let mut octets = value.iter();
+    while let Some(octet) = octets.next() {
+        let plain = match octet {
+            b'+' => hex(*octets.next()?)? << 4 | hex(*octets.next()?)?,
+            b'=' => return None,
+            b'!'..=b'~' => *octet,
+            _ => return None,
+        };
+        if !matches!(plain, b' '..=b'~') {
+            return None;
+        }
+        decoded.push(plain);
+    }
+    Some(decoded)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decode;
+
+    #[test]
+    fn only_printable_text_comes_out() {
+        assert_eq!(decode(b"abc+2B1").as_deref(), Some(&b"abc+1"[..]));
+        assert_eq!(decode(b"").as_deref(), Some(&b""[..]));
+        let bad: [&[u8]; 9] =
+            [b"+0A", b"+0D+0Ab", b"+ZZ", b"+2", b"+", b"+2b", b"a=b", b"a b", b"+7F"];
+        for value in bad {
+            assert_eq!(decode(value), None, "{}", value.escape_ascii());
+        }
+    }
+}
