@@ -18,5 +18,6 @@
 
 pub mod limits;
 pub mod now;
+pub mod policy;
 pub mod scan;
 pub mod wire;
