@@ -19,5 +19,6 @@
 pub mod limits;
 pub mod now;
 pub mod policy;
+pub mod relay;
 pub mod scan;
 pub mod wire;

@@ -3,6 +3,8 @@
 //! What an operator may set has its default and its permitted range here; what nobody should set
 //! has its value here. Relations between limits are checked when the program is compiled.
 
+use std::time::Duration;
+
 // ---- wire: lines and paths ----------------------------------------------------------------
 
 /// Octets of a command line with its CRLF. RFC 5321 4.5.3.1.4 asks for 512 and for what each
@@ -47,6 +49,31 @@ pub const HOP_REPLY_OCTETS: usize = 64 * 1024;
 /// Octets of a next hop's text that are kept, to be told to the client and to the log.
 pub const HOP_REPLY_KEPT_OCTETS: usize = 1_024;
 
+/// Connections to one route, a shard. More transactions wait for one of them.
+pub const HOP_CONNECTIONS_MAX: usize = 64;
+
+/// Transactions of one route that wait for a connection, a shard; more are put off with 451.
+pub const HOP_WAITING_MAX: usize = 1_024;
+
+/// Transactions over one connection before it is given up: old connections should not live for ever.
+pub const HOP_TRANSACTIONS_MAX: u32 = 1_000;
+
+/// Until a connection to a next hop stands.
+pub const HOP_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Until a next hop has answered a command, or a transaction has got a connection.
+pub const HOP_COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Until a next hop has taken a body and answered its end.
+pub const HOP_FINAL_TIMEOUT: Duration = Duration::from_secs(240);
+
+/// Until a client is answered, whatever was tried with however many addresses: below the 10 minutes
+/// that RFC 5321 4.5.3.2.6 has it wait.
+pub const HOP_DELIVERY_TIMEOUT: Duration = Duration::from_secs(480);
+
+/// An unused connection to a next hop is kept for so long.
+pub const HOP_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
 // ---- scan ---------------------------------------------------------------------------------
 
 /// Different tags that rules and the scanner itself may give: a finding set is a fixed bit set.
@@ -77,4 +104,6 @@ pub const HITS_MAX: usize = 64;
 
 const _: () = assert!(PATH_OCTETS < COMMAND_LINE_OCTETS);
 const _: () = assert!((COMMAND_LINE_OCTETS as u64) < COMMAND_LINE_SWALLOWED_OCTETS);
+const _: () = assert!(HOP_FINAL_TIMEOUT.as_secs() < HOP_DELIVERY_TIMEOUT.as_secs());
+const _: () = assert!(HOP_DELIVERY_TIMEOUT.as_secs() < 600);
 const _: () = assert!(TAGS_MAX.is_multiple_of(64));

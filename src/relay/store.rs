@@ -1,0 +1,107 @@
+//! Mail that ends here: one job for a thread that may wait for a disk.
+
+use super::plan::{Envelope, Outcome};
+use crate::wire::Body;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A group whose route ends here: a copy for each of its recipients, durable before it is told.
+///
+/// It owns all that it needs, so that it can be done on any thread.
+#[derive(Clone, Debug)]
+pub struct StoreJob {
+    /// Where the answer belongs.
+    pub key: StoreKey,
+    /// The folder of the route.
+    pub folder: PathBuf,
+    /// Who sends what to whom.
+    pub envelope: Arc<Envelope>,
+    /// Places in the envelope's list.
+    pub recipients: Vec<usize>,
+    /// Header lines to put on top, in wire form.
+    pub prepend: Vec<u8>,
+    /// The message as it came.
+    pub body: Arc<Body>,
+    /// The name for the file, the same in no other message of this host.
+    pub file_name: String,
+}
+
+/// Where the answer to a [`StoreJob`] belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StoreKey {
+    pub(super) job: usize,
+    pub(super) group: usize,
+}
+
+impl StoreJob {
+    /// The folder of a recipient's Maildir.
+    ///
+    /// RFC 5321 4.1.2 lets a local-part hold almost any octet: what is not a harmless letter of a
+    /// file name is written as `%` and two hex digits, so that no address leads out of the folder.
+    pub fn maildir(&self, recipient: usize) -> PathBuf {
+        let address = self.envelope.recipients.get(recipient).map_or(&[][..], |one| &*one.address);
+        let at = memchr::memrchr(b'@', address).unwrap_or(address.len());
+        let local_part = crate::wire::unquoted(&address[..at]);
+        let domain = address.get(at + 1..).unwrap_or_default();
+        self.folder.join(file_name(domain)).join(file_name(&local_part))
+    }
+
+    /// The message as it is stored: header lines, then content without stuffed dots, with LF for
+    /// CRLF, which is what readers of Maildirs expect.
+    ///
+    /// RFC 5321 4.4: when the delivery server makes the final delivery, it inserts a return-path
+    /// line at the beginning of the mail data.
+    pub fn write(&self, recipient: usize, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        let address = self.envelope.recipients.get(recipient).map_or(&[][..], |one| &*one.address);
+        out.write_all(b"Return-Path: <")?;
+        out.write_all(&self.envelope.reverse_path)?;
+        out.write_all(b">\nDelivered-To: ")?;
+        out.write_all(address)?;
+        out.write_all(b"\n")?;
+        // A body holds CR only in front of LF: the CRs can simply be left out.
+        for slice in std::iter::once(&*self.prepend).chain(self.body.content()) {
+            for line_part in slice.split(|octet| *octet == b'\r') {
+                out.write_all(line_part)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer when nothing could be stored.
+    pub fn failed(&self, reply: &crate::wire::Reply) -> Vec<Outcome> {
+        self.recipients.iter().map(|_| Outcome::Failed(reply.clone())).collect()
+    }
+}
+
+fn file_name(octets: &[u8]) -> String {
+    let mut name = String::with_capacity(octets.len());
+    for (index, octet) in octets.to_ascii_lowercase().iter().enumerate() {
+        match octet {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'+' | b'=' => name.push(char::from(*octet)),
+            b'.' if index > 0 => name.push('.'),
+            _ => name.push_str(&format!("%{octet:02X}")),
+        }
+    }
+    if name.is_empty() { "%".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_address_leads_out_of_the_folder() {
+        let table: [(&[u8], &str); 7] = [
+            (b"Ok1", "ok1"),
+            (b"first.last+tag", "first.last+tag"),
+            (b"..", "%2E."),
+            (b".", "%2E"),
+            (b"../../etc/passwd", "%2E.%2F..%2Fetc%2Fpasswd"),
+            (b"a\0b", "a%00b"),
+            (b"", "%"),
+        ];
+        for (local_part, expected) in table {
+            assert_eq!(file_name(local_part), expected);
+        }
+    }
+}
