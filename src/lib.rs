@@ -21,4 +21,8 @@ pub mod now;
 pub mod policy;
 pub mod relay;
 pub mod scan;
+pub mod session;
+pub mod sim;
+pub mod tally;
+pub mod tools;
 pub mod wire;

@@ -38,6 +38,60 @@ pub const ORCPT_OCTETS: usize = 500;
 /// Octets of one block of a message body. One 16 KiB block holds most mail whole.
 pub const BODY_BLOCK_OCTETS: usize = 16 * 1024;
 
+// ---- session ------------------------------------------------------------------------------
+
+/// Default of the largest message, in octets of content.
+pub const MESSAGE_OCTETS_DEFAULT: u64 = 50 * 1024 * 1024;
+
+/// Default of the accepted recipients of one transaction. RFC 5321 4.5.3.1.8 wants at least 100.
+pub const RECIPIENTS_DEFAULT: usize = 100;
+
+/// The most recipients that may be configured: RFC 9422 has values of 1 to 6 digits, and each
+/// recipient costs memory of its transaction.
+pub const RECIPIENTS_MAX: usize = 10_000;
+
+/// Default of the MAIL commands of one connection, announced as MAILMAX (RFC 9422).
+pub const MESSAGES_DEFAULT: u32 = 1_000;
+
+/// Default of the longest wait for a command. RFC 5321 4.5.3.2.7 wants at least 5 minutes.
+pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
+
+/// Default of the longest wait for octets of a message. RFC 5321 4.5.3.2.5.
+pub const DATA_TIMEOUT_DEFAULT: Duration = Duration::from_secs(180);
+
+/// A connection that has had no message accepted for so long is closed.
+pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// Octets a second that a message must come with, averaged over [`DATA_RATE_WINDOW`].
+pub const DATA_RATE_OCTETS_PER_S: u64 = 256;
+
+/// The time over which the data rate is averaged.
+pub const DATA_RATE_WINDOW: Duration = Duration::from_secs(60);
+
+/// A peer that takes none of our octets for so long is let go.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Reply octets that a client has not taken; above it, its commands wait.
+pub const OUTPUT_PENDING_OCTETS: usize = 64 * 1024;
+
+/// Octets that came while a session waits; above it, no more are read.
+pub const INPUT_PENDING_OCTETS: usize = 64 * 1024;
+
+/// Default of the errors that a client may make; the last of them closes.
+pub const ERRORS_DEFAULT: u32 = 20;
+
+/// Default of the commands without progress; the last of them closes.
+pub const JUNK_DEFAULT: u32 = 100;
+
+/// Default of the Received fields that are a loop. RFC 5321 6.3 wants at least 100.
+pub const RECEIVED_DEFAULT: u32 = 100;
+
+/// After the last reply the client's octets are dropped for so long, lest a reset destroys it.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// After the last reply so many of the client's octets are dropped.
+pub const LINGER_OCTETS: usize = 256 * 1024;
+
 // ---- relay --------------------------------------------------------------------------------
 
 /// Octets of one line of a next hop's reply: twice what RFC 5321 4.5.3.1.5 allows it.
@@ -88,22 +142,66 @@ pub const MIME_PARTS_MAX: u32 = 1_000;
 /// Octets of a boundary parameter that are kept. RFC 2046 5.1.1 allows 70.
 pub const BOUNDARY_OCTETS: usize = 70;
 
-/// Header fields of one header block; more are a finding, and the rest is read as text.
+/// Header fields of one header block; more are a finding. The block is still followed to its end,
+/// which takes no memory.
 pub const HEADER_FIELDS_MAX: u32 = 1_000;
 
-/// Octets of one header block; more are a finding, and the rest is read as text.
+/// Octets of one header block; more are a finding. The block is still followed to its end.
 pub const HEADER_BLOCK_OCTETS: u64 = 256 * 1024;
 
-/// Octets of one structured header field (Content-Type and its kin) that are kept for reading.
+/// Octets of one structured header field (Content-Type and its kin) that are kept for reading; more
+/// are a finding.
 pub const HEADER_FIELD_OCTETS: usize = 4 * 1024;
 
 /// Places of hits that are kept for one message; further hits only set their tags.
 pub const HITS_MAX: usize = 64;
 
+/// Rules of a rule set: a message carries a few bits for each, and its state shall stay small.
+pub const RULES_MAX: usize = 2_048;
+
+/// Literals of a rule set, over all rules. Lists longer than this are look-ups of whole names, not
+/// searches for parts of a text.
+pub const LITERALS_MAX: usize = 32_768;
+
+/// Octets of one literal.
+pub const LITERAL_OCTETS: usize = 256;
+
+/// Literals that may end at the same octet, one being the tail of the other or the same in several
+/// rules: the work that one hostile octet can ask for.
+pub const LITERAL_ENDS_MAX: usize = 32;
+
+/// Octets of a transition table up to which it is a full one (a step is two loads). A larger table
+/// leaves the processor's cache, and near misses then cost tens of nanoseconds an octet: above this
+/// the compact automaton is taken, which is slower on friendly text and far faster at the worst.
+pub const FULL_TABLE_OCTETS: usize = 24 << 20;
+
+/// Octets of all tables of a rule set, which all shards share; more is refused when it is loaded.
+pub const TABLES_OCTETS: usize = 128 << 20;
+
+/// Octets at the start of a line that are held until it is known what the line is: a boundary of
+/// [`BOUNDARY_OCTETS`] with its four dashes and some padding, or the name of a header field.
+pub const LINE_HELD_OCTETS: usize = 128;
+
+/// Octets of a media type (`text/plain`) that are kept; the longest registered one has 83.
+pub const MEDIA_TYPE_OCTETS: usize = 96;
+
+/// Blanks in a row of a quoted-printable line that are held until it is known whether the line ends
+/// there, which would remove them. RFC 2045 6.7 (5): a line has 76 octets.
+pub const QP_BLANKS_HELD: usize = 128;
+
+/// Wire octets that are decoded in one step. Small, since the place of a hit inside a step is found
+/// by decoding the step once more.
+pub const DECODE_STEP_OCTETS: usize = 512;
+
 // ---- relations ----------------------------------------------------------------------------
 
 const _: () = assert!(PATH_OCTETS < COMMAND_LINE_OCTETS);
 const _: () = assert!((COMMAND_LINE_OCTETS as u64) < COMMAND_LINE_SWALLOWED_OCTETS);
+const _: () = assert!(RECIPIENTS_DEFAULT >= 100 && RECEIVED_DEFAULT >= 100);
+const _: () = assert!(RECIPIENTS_MAX <= 999_999);
 const _: () = assert!(HOP_FINAL_TIMEOUT.as_secs() < HOP_DELIVERY_TIMEOUT.as_secs());
 const _: () = assert!(HOP_DELIVERY_TIMEOUT.as_secs() < 600);
 const _: () = assert!(TAGS_MAX.is_multiple_of(64));
+const _: () = assert!(BOUNDARY_OCTETS + 4 < LINE_HELD_OCTETS);
+const _: () = assert!(RULES_MAX <= u16::MAX as usize + 1);
+const _: () = assert!(FULL_TABLE_OCTETS <= TABLES_OCTETS);

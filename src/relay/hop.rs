@@ -24,6 +24,9 @@ pub(super) struct Hop {
     offers: Offers,
     transactions: u32,
     deadline: Tick,
+    /// A bug for tests of the simulation's oracle: what may have been taken is sent again.
+    #[cfg(test)]
+    pub sends_again: bool,
 }
 
 /// A group on its way to a next hop.
@@ -111,6 +114,8 @@ impl Hop {
             offers: Offers::default(),
             transactions: 0,
             deadline,
+            #[cfg(test)]
+            sends_again: false,
         }
     }
 
@@ -400,6 +405,10 @@ impl Hop {
             | State::Banner(Some(delivery))
             | State::Greeting { first: Some(delivery), .. }
             | State::Envelope(delivery, _) => {
+                effects.push(HopEffect::Unsent(delivery, deferred(reply)));
+            }
+            #[cfg(test)]
+            State::Final { delivery, .. } if self.sends_again => {
                 effects.push(HopEffect::Unsent(delivery, deferred(reply)));
             }
             State::Final { delivery, .. } => {

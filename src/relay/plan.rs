@@ -39,6 +39,8 @@ pub struct Recipient {
 /// A message that is to be handed on.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The transaction's id: no other message of this host has it.
+    pub id: String,
     /// Who sends what to whom.
     pub envelope: Arc<Envelope>,
     /// The message as it came.
@@ -69,8 +71,8 @@ pub enum Outcome {
 
 impl Plan {
     /// A plan without groups yet.
-    pub fn new(envelope: Arc<Envelope>, body: Arc<Body>) -> Plan {
-        Plan { envelope, body, groups: Vec::new() }
+    pub fn new(id: String, envelope: Arc<Envelope>, body: Arc<Body>) -> Plan {
+        Plan { id, envelope, body, groups: Vec::new() }
     }
 
     /// Puts a recipient to those who go the same way with the same header lines.
@@ -99,7 +101,7 @@ mod tests {
     #[test]
     fn recipients_are_grouped_by_route_and_header_lines() {
         let body = BodyBuilder::new(&Budget::new(0)).finish();
-        let mut plan = Plan::new(Arc::new(Envelope::default()), body);
+        let mut plan = Plan::new("a-1".to_owned(), Arc::new(Envelope::default()), body);
         let mark: Option<&[u8]> = Some(b"X-Spam-Flag: YES\r\n");
         for (recipient, route, add) in
             [(0, 1, None), (1, 2, None), (2, 1, mark), (3, 1, None), (4, 1, mark)]

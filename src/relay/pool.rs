@@ -25,6 +25,8 @@ pub struct Relay {
     hops_made: u64,
     jobs: Slab<Job>,
     effects: VecDeque<RelayEffect>,
+    #[cfg(test)]
+    bug_planted: bool,
 }
 
 /// What the relay asks of its driver.
@@ -90,12 +92,14 @@ impl Relay {
             hops_made: 0,
             jobs: Slab::new(),
             effects: VecDeque::new(),
+            #[cfg(test)]
+            bug_planted: false,
         }
     }
 
-    /// Carries a plan out. `file_name` names the message where it is stored in files.
-    pub fn start(&mut self, ticket: Ticket, plan: Plan, file_name: &str, now: Tick) {
-        let Plan { envelope, body, groups } = plan;
+    /// Carries a plan out.
+    pub fn start(&mut self, ticket: Ticket, plan: Plan, now: Tick) {
+        let Plan { id, envelope, body, groups } = plan;
         if groups.is_empty() {
             return self.effects.push_back(RelayEffect::Done(ticket, Vec::new()));
         }
@@ -111,7 +115,7 @@ impl Relay {
                         recipients: group.recipients,
                         prepend: group.prepend,
                         body: Arc::clone(&body),
-                        file_name: format!("{file_name}-{group_index}"),
+                        id: format!("{id}-{group_index}"),
                     };
                     self.effects.push_back(RelayEffect::Store(store));
                 }
@@ -206,6 +210,12 @@ impl Relay {
         self.jobs.len()
     }
 
+    /// For tests of the simulation's oracle: from now on, what may have been taken is sent again.
+    #[cfg(test)]
+    pub(crate) fn plant_bug(&mut self) {
+        self.bug_planted = true;
+    }
+
     fn slot(&mut self, id: HopId) -> Option<&mut HopSlot> {
         self.hops.get_mut(id.slot).filter(|slot| slot.number == id.number)
     }
@@ -243,7 +253,12 @@ impl Relay {
         delivery.attempts += 1;
         self.queues[route.index()].connections += 1;
         self.hops_made += 1;
-        let hop = Hop::connecting(*protocol, delivery, now);
+        #[cfg_attr(not(test), expect(unused_mut, reason = "only a planted bug changes it"))]
+        let mut hop = Hop::connecting(*protocol, delivery, now);
+        #[cfg(test)]
+        {
+            hop.sends_again = self.bug_planted;
+        }
         let slot = self.hops.insert(HopSlot { number: self.hops_made, route, hop });
         let id = HopId { slot, number: self.hops_made };
         self.effects.push_back(RelayEffect::Connect(id, address));

@@ -22,8 +22,8 @@ pub struct StoreJob {
     pub prepend: Vec<u8>,
     /// The message as it came.
     pub body: Arc<Body>,
-    /// The name for the file, the same in no other message of this host.
-    pub file_name: String,
+    /// A name that no other job of this host has.
+    pub id: String,
 }
 
 /// Where the answer to a [`StoreJob`] belongs.

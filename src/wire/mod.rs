@@ -19,6 +19,7 @@ mod xtext;
 
 pub use address::{Domain, ForwardPath, Mailbox, PathFault, ReversePath, unquoted};
 pub use body::{Body, BodyBuilder, Budget, PoolEmpty};
+pub(crate) use command::is_greeting_name;
 pub use command::{BodyKind, Mail, Notify, Offers, Rcpt, Ret, Verb, greeting_name};
 pub use content::{ContentSink, Framed, Framer, Newlines};
 pub use line::{Line, LineReader};

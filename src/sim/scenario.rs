@@ -1,0 +1,488 @@
+//! Clients that send mail in a world of faults, and an oracle that counts what became of it.
+//!
+//! One seed draws everything: who sends what to whom, over which protocol, what is lost where. The
+//! oracle knows every message that was handed in and holds the gateway to its promise: a 2xx is one
+//! delivery, a refusal is none.
+
+use super::world::{ClientId, Faults, Sink, World};
+use crate::policy::{
+    Action, Class, ClassId, Domain, Line, Pattern, Place, Policy, Recipients, RouteId, When,
+};
+use crate::relay::{Address, NextHop, Protocol, Route, Routes};
+use crate::scan::{RuleSpec, Rules, Score, Surface, Tags};
+use crate::session::{Gone, Listener, Mixed, Tables};
+use crate::tools::sink::{Kept, Script};
+use crate::wire::replies;
+use core::net::{IpAddr, SocketAddr};
+use fastrand::Rng;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a scenario has shown.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Messages whose end mark was written.
+    pub messages: usize,
+    /// Recipients that were told 2xx.
+    pub accepted: usize,
+    /// Recipients that were told 4xx or 5xx after the end mark.
+    pub refused: usize,
+    /// Recipients whose reply was lost with the connection.
+    pub unknown: usize,
+    /// Broken promises, in words; none is what is wanted.
+    pub violations: Vec<String>,
+}
+
+/// Runs the scenario of one seed to its end.
+pub fn run(seed: u64) -> Report {
+    run_in(world(seed), seed)
+}
+
+fn run_in(mut world: World, seed: u64) -> Report {
+    let mut chance = Rng::with_seed(seed ^ 0x9E37_79B9_7F4A_7C15);
+    let mut senders: Vec<Sender> = (0..chance.usize(1..=6))
+        .map(|number| Sender::new(number, &mut world, &mut chance))
+        .collect();
+    for _ in 0..4_000 {
+        for sender in &mut senders {
+            sender.go_on(&mut world, &mut chance);
+        }
+        if senders.iter().all(|sender| sender.is_done()) && world.is_quiet() {
+            break;
+        }
+        world.run_for(Duration::from_millis(250));
+    }
+    let sent: Vec<Sent> = senders.into_iter().flat_map(|sender| sender.sent).collect();
+    judge(&world, &sent)
+}
+
+// ---- the stage ------------------------------------------------------------------------------
+
+const STANDARD: ClassId = ClassId(0);
+const LAX: ClassId = ClassId(1);
+const QUARANTINED: ClassId = ClassId(2);
+const STORE: RouteId = RouteId(2);
+const QUARANTINE: RouteId = RouteId(3);
+const SPAM: &str = "sim-spam-mark";
+
+fn world(seed: u64) -> World {
+    let mut chance = Rng::with_seed(seed.wrapping_add(1));
+    let address = |port: u16| Address::Tcp(SocketAddr::from(([127, 0, 0, 1], port)));
+    let server = |name: &str, protocol, ports: [u16; 2]| Route {
+        name: name.to_owned(),
+        to: NextHop::Server { protocol, addresses: ports.into_iter().map(address).collect() },
+    };
+    let maildir =
+        |name: &str| Route { name: name.to_owned(), to: NextHop::Maildir(name.to_owned().into()) };
+    let routes = Routes {
+        hostname: "mx.example.net".to_owned(),
+        routes: vec![
+            server("lmtp", Protocol::Lmtp, [1, 2]),
+            server("smtp", Protocol::Smtp, [3, 4]),
+            maildir("store"),
+            maildir("quarantine"),
+        ],
+    };
+    let mut script = Script::default();
+    for line in ["late450=end:450 4.2.0 busy", "late550=end:550 5.2.0 no", "slow*=late:1500"] {
+        script.add(line).expect("the scenario's own script");
+    }
+    let script = Arc::new(script);
+    let sinks = (1..=4).map(|port| Sink {
+        address: address(port),
+        protocol: if port <= 2 { Protocol::Lmtp } else { Protocol::Smtp },
+        script: Arc::clone(&script),
+        kept: Kept::default(),
+    });
+    let mixed = [Mixed::Split, Mixed::Quarantine, Mixed::Strictest][chance.usize(0..3)];
+    let listener = |name: &str, protocol| {
+        let defaults = Listener::new(name, protocol, "mx.example.net");
+        Arc::new(Listener { mixed, quarantine: Some(QUARANTINE), ..defaults })
+    };
+    let faults = if chance.bool() {
+        Faults { latency_us_max: 20_000, ..Faults::default() }
+    } else {
+        Faults {
+            latency_us_max: 200_000,
+            client_lost: 15,
+            connect_fails: 50,
+            hop_lost: 40,
+            hop_stalls: 10,
+            store_fails: 50,
+        }
+    };
+    World::new(
+        vec![listener("smtp", Protocol::Smtp), listener("lmtp", Protocol::Lmtp)],
+        Arc::new(tables()),
+        Arc::new(routes),
+        sinks.collect(),
+        seed,
+        faults,
+    )
+}
+
+fn tables() -> Tables {
+    let mut tags = Tags::new();
+    let spam = tags.intern("spam").expect("there is room for one tag");
+    let rule = RuleSpec {
+        name: "mark".to_owned(),
+        literals: vec![SPAM.as_bytes().to_vec()],
+        surfaces: vec![Surface::Raw],
+        tag: "spam".to_owned(),
+        score: Score(5_000),
+        observe: false,
+    };
+    let rules = Rules::compile(tags, &[rule]).expect("the scenario's own rule");
+    let line = |then, add: Option<&str>| Line {
+        when: When { tag: Some(spam), score: None },
+        then,
+        add: add.map(|text| text.as_bytes().into()),
+        place: Place::default(),
+    };
+    let classes = vec![
+        Class::new("standard", vec![line(Action::Reject(replies::CONTENT_REFUSED), None)]),
+        Class::new("lax", vec![line(Action::Accept { route: None }, Some("X-Spam-Flag: YES\r\n"))]),
+        Class::new("quarantined", vec![line(Action::Quarantine(QUARANTINE), None)]),
+    ];
+    let domain = |route| Domain {
+        route,
+        recipients: Recipients::Any,
+        class: STANDARD,
+        exceptions: vec![(Pattern::read("lax*"), LAX), (Pattern::read("quar*"), QUARANTINED)],
+        refused: [(b"nouser".as_slice().into(), replies::NO_SUCH_MAILBOX)].into_iter().collect(),
+    };
+    let mut given = crate::scan::TagSet::default();
+    given.insert(spam);
+    let domains = [
+        ("lmtp.example".as_bytes().into(), domain(RouteId(0))),
+        ("smtp.example".as_bytes().into(), domain(RouteId(1))),
+        ("store.example".as_bytes().into(), domain(STORE)),
+    ];
+    let policy =
+        Policy::new(domains, b"lmtp.example".as_slice().into(), classes, &given, Score(5_000));
+    Tables { policy, rules: Arc::new(rules) }
+}
+
+// ---- the clients ----------------------------------------------------------------------------
+
+/// A client: it sends some messages over one connection, or until the connection is gone.
+#[derive(Debug)]
+struct Sender {
+    number: usize,
+    client: ClientId,
+    protocol: Protocol,
+    octets: Vec<u8>,
+    stage: Stage,
+    messages_left: usize,
+    sent: Vec<Sent>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Banner,
+    Greeting,
+    /// The reply to MAIL is awaited.
+    Mail,
+    /// Replies to each RCPT and to DATA are awaited.
+    Envelope,
+    Final,
+    Done,
+}
+
+/// A message that a client tried to hand in.
+#[derive(Clone, Debug)]
+struct Sent {
+    token: String,
+    protocol: Protocol,
+    /// The addresses, with the code that RCPT got.
+    recipients: Vec<(String, Option<u16>)>,
+    end_mark_written: bool,
+    /// Final codes of the accepted recipients, as far as they came.
+    finals: Vec<u16>,
+}
+
+impl Sender {
+    fn new(number: usize, world: &mut World, chance: &mut Rng) -> Sender {
+        let (listener, protocol) = match chance.bool() {
+            true => ("smtp", Protocol::Smtp),
+            false => ("lmtp", Protocol::Lmtp),
+        };
+        let client = world
+            .connect(listener, IpAddr::from([127, 0, 0, 1]))
+            .expect("the scenario has both listeners");
+        Sender {
+            number,
+            client,
+            protocol,
+            octets: Vec::new(),
+            stage: Stage::Banner,
+            messages_left: chance.usize(1..=5),
+            sent: Vec::new(),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// Reads what has come and writes what is next.
+    fn go_on(&mut self, world: &mut World, chance: &mut Rng) {
+        self.octets.extend(world.take_received(self.client).concat());
+        if self.is_done() {
+            return;
+        }
+        while let Some(code) = self.next_reply() {
+            self.replied(code, world, chance);
+        }
+        if world.is_over(self.client) || world.server_ended(self.client) {
+            self.stage = Stage::Done;
+        }
+    }
+
+    /// The code of the next complete reply.
+    fn next_reply(&mut self) -> Option<u16> {
+        loop {
+            let end = self.octets.iter().position(|octet| *octet == b'\n')? + 1;
+            let line: Vec<u8> = self.octets.drain(..end).collect();
+            if line.get(3) != Some(&b'-') {
+                return std::str::from_utf8(&line[..3]).ok()?.parse().ok();
+            }
+        }
+    }
+
+    fn replied(&mut self, code: u16, world: &mut World, chance: &mut Rng) {
+        match self.stage {
+            Stage::Banner => {
+                let verb = if self.protocol == Protocol::Lmtp { "LHLO" } else { "EHLO" };
+                world.write(self.client, format!("{verb} client.example\r\n").as_bytes());
+                self.stage = Stage::Greeting;
+            }
+            Stage::Greeting => self.next_message(world, chance),
+            Stage::Mail => self.stage = Stage::Envelope,
+            Stage::Envelope => self.envelope_replied(code, world, chance),
+            Stage::Final => self.final_replied(code, world, chance),
+            Stage::Done => {}
+        }
+    }
+
+    fn next_message(&mut self, world: &mut World, chance: &mut Rng) {
+        if self.messages_left == 0 {
+            world.write(self.client, b"QUIT\r\n");
+            self.stage = Stage::Done;
+            return;
+        }
+        self.messages_left -= 1;
+        let names = ["ok1", "ok2", "lax1", "quar1", "late450", "late550", "slow1", "nouser"];
+        let domains = ["lmtp.example", "smtp.example", "store.example"];
+        let recipients: Vec<(String, Option<u16>)> = (0..chance.usize(1..=5))
+            .map(|_| {
+                let (name, domain) =
+                    (names[chance.usize(0..names.len())], domains[chance.usize(0..domains.len())]);
+                (format!("{name}@{domain}"), None)
+            })
+            .collect();
+        let mut commands = "MAIL FROM:<a@client.example>\r\n".to_owned();
+        for (address, _) in &recipients {
+            commands.push_str(&format!("RCPT TO:<{address}>\r\n"));
+        }
+        commands.push_str("DATA\r\n");
+        self.sent.push(Sent {
+            token: format!("token-{}-{}-end", self.number, self.sent.len()),
+            protocol: self.protocol,
+            recipients,
+            end_mark_written: false,
+            finals: Vec::new(),
+        });
+        self.stage = Stage::Mail;
+        world.write(self.client, commands.as_bytes());
+    }
+
+    fn envelope_replied(&mut self, code: u16, world: &mut World, chance: &mut Rng) {
+        if code == 354 {
+            return self.write_body(world, chance);
+        }
+        let Some(message) = self.sent.last_mut() else { return };
+        match message.recipients.iter_mut().find(|(_, code)| code.is_none()) {
+            Some((_, unanswered)) => *unanswered = Some(code),
+            // DATA was refused: the transaction is still open.
+            None => {
+                world.write(self.client, b"RSET\r\n");
+                self.stage = Stage::Greeting;
+            }
+        }
+    }
+
+    fn write_body(&mut self, world: &mut World, chance: &mut Rng) {
+        let Some(message) = self.sent.last_mut() else { return };
+        let spam = if chance.u8(0..4) == 0 { SPAM } else { "innocent" };
+        let filler = "..stuffed\r\nfiller line of some length\r\n".repeat(chance.usize(0..900));
+        let body = format!("Subject: {}\r\n\r\n{spam}\r\n{filler}.\r\n", message.token);
+        message.end_mark_written = true;
+        self.stage = Stage::Final;
+        world.write(self.client, body.as_bytes());
+        if chance.u8(0..20) == 0 {
+            world.client_goes(self.client, Gone::HalfClosed);
+        }
+    }
+
+    fn final_replied(&mut self, code: u16, world: &mut World, chance: &mut Rng) {
+        let Some(message) = self.sent.last_mut() else { return };
+        message.finals.push(code);
+        let wanted = match message.protocol {
+            Protocol::Lmtp => message.accepted().count(),
+            Protocol::Smtp => 1,
+        };
+        if message.finals.len() == wanted {
+            self.next_message(world, chance);
+        }
+    }
+}
+
+impl Sent {
+    /// The recipients whose RCPT got 2xx, in order.
+    fn accepted(&self) -> impl Iterator<Item = &str> {
+        let accepted =
+            self.recipients.iter().filter(|(_, code)| code.is_some_and(|c| c / 100 == 2));
+        accepted.map(|(address, _)| address.as_str())
+    }
+
+    /// The final code that the recipient at this place was told, if it came.
+    fn told(&self, place: usize) -> Option<u16> {
+        match self.protocol {
+            Protocol::Lmtp => self.finals.get(place).copied(),
+            Protocol::Smtp => self.finals.first().copied(),
+        }
+    }
+}
+
+// ---- the oracle -----------------------------------------------------------------------------
+
+/// Counts what became of every message and compares it with what its client was told.
+fn judge(world: &World, sent: &[Sent]) -> Report {
+    let mut report = Report::default();
+    if !world.is_quiet() {
+        report.violations.push("the world did not come to rest".to_owned());
+    }
+    if world.body_octets_held() > 0 {
+        report.violations.push("bodies are still held".to_owned());
+    }
+    for message in sent {
+        report.messages += usize::from(message.end_mark_written);
+        judge_message(world, message, &mut report);
+    }
+    report
+}
+
+fn judge_message(world: &World, message: &Sent, report: &mut Report) {
+    let token = &message.token;
+    let holds = |content: &[u8]| memchr::memmem::find(content, token.as_bytes()).is_some();
+    let answer_lost = world.unanswered().iter().any(|content| holds(content));
+    let accepted: Vec<&str> = message.accepted().collect();
+    for (place, address) in accepted.iter().enumerate() {
+        let repeats = accepted.iter().filter(|other| *other == address).count();
+        let copies = copies_for(world, address, &holds);
+        let fault = |what: &str| format!("{token} for {address}: {what}, {copies} copies");
+        match message.told(place) {
+            Some(200..300) => {
+                report.accepted += 1;
+                // One copy for each RCPT; the same address twice may get different answers.
+                if copies < 1 || copies > repeats {
+                    report.violations.push(fault("accepted"));
+                }
+            }
+            Some(_) => {
+                report.refused += 1;
+                // One reply for several recipients can hide that one has its copy; an answer lost
+                // between the next hop and us makes a copy that nobody was told of.
+                let shared = message.protocol == Protocol::Smtp && accepted.len() > 1;
+                let allowed = if repeats > 1 || shared || answer_lost { repeats } else { 0 };
+                if copies > allowed {
+                    report.violations.push(fault("refused"));
+                }
+            }
+            None => {
+                report.unknown += 1;
+                if copies > repeats || (!message.end_mark_written && copies > 0) {
+                    report.violations.push(fault("reply lost"));
+                }
+            }
+        }
+    }
+    let refused = message.recipients.iter().filter(|(_, code)| code.is_some_and(|c| c / 100 != 2));
+    for (address, _) in refused {
+        let also_accepted = accepted.contains(&address.as_str());
+        if !also_accepted && copies_for(world, address, &holds) > 0 {
+            report.violations.push(format!("{token} for {address}: refused at RCPT, delivered"));
+        }
+    }
+}
+
+/// Copies of a message for an address, at next hops and in stores.
+fn copies_for(world: &World, address: &str, holds: &impl Fn(&[u8]) -> bool) -> usize {
+    let at_hops: usize = world
+        .sinks()
+        .iter()
+        .flat_map(|sink| sink.kept.messages())
+        .filter(|message| holds(&message.content))
+        .map(|message| {
+            message.recipients.iter().filter(|other| other.as_slice() == address.as_bytes()).count()
+        })
+        .sum();
+    let stored = world
+        .stored()
+        .iter()
+        .filter(|stored| stored.recipient == address.as_bytes() && holds(&stored.content))
+        .count();
+    at_hops + stored
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `POSTERN_SEED=n` replays one seed alone.
+    fn seeds() -> Vec<u64> {
+        match std::env::var("POSTERN_SEED").ok().and_then(|seed| seed.parse().ok()) {
+            Some(seed) => vec![seed],
+            None => (0..1_000).collect(),
+        }
+    }
+
+    #[test]
+    fn a_2xx_is_one_delivery_and_a_refusal_is_none() {
+        let mut total = Report::default();
+        for seed in seeds() {
+            let report = run(seed);
+            assert!(
+                report.violations.is_empty(),
+                "seed {seed}: {:#?}\nreplay it: POSTERN_SEED={seed} cargo test --lib sim",
+                report.violations
+            );
+            total.messages += report.messages;
+            total.accepted += report.accepted;
+            total.refused += report.refused;
+            total.unknown += report.unknown;
+        }
+        println!(
+            "{} messages; recipients: {} accepted, {} refused, {} without a reply",
+            total.messages, total.accepted, total.refused, total.unknown
+        );
+        assert!(total.messages > 0 && total.accepted > 0 && total.refused > 0);
+    }
+
+    #[test]
+    fn a_relay_that_sends_twice_is_found_out() {
+        let found = (0..1_000).find(|seed| {
+            let mut world = world(*seed);
+            world.plant_bug();
+            !run_in(world, *seed).violations.is_empty()
+        });
+        assert!(found.is_some(), "no seed finds the planted bug");
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_world() {
+        let (one, two) = (run(7), run(7));
+        assert_eq!(format!("{one:?}"), format!("{two:?}"));
+    }
+}

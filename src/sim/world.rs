@@ -1,0 +1,590 @@
+//! The stage: connections, a clock, and faults.
+
+use crate::now::{Now, Tick};
+use crate::relay::{
+    Address, HopId, Outcome, Protocol, Relay, RelayEffect, Routes, StoreJob, Ticket,
+};
+use crate::session::{Answer, Ask, Client, Effect, Gone, Listener, Record, Session, Tables};
+use crate::tally::Tally;
+use crate::tools::sink::{Kept, KeptMessage, Script, SinkEffect, SinkSession};
+use crate::wire::{Budget, replies};
+use core::net::IpAddr;
+use fastrand::Rng;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A gateway with everything around it.
+#[derive(Debug)]
+pub struct World {
+    now: Tick,
+    chance: Rng,
+    faults: Faults,
+    tables: Arc<Tables>,
+    listeners: Vec<Arc<Listener>>,
+    tally: Rc<Tally>,
+    budget: Budget,
+    relay: Relay,
+    clients: Vec<ClientSide>,
+    sinks: Vec<Sink>,
+    hops: HashMap<HopId, HopSide>,
+    stored: Vec<Stored>,
+    records: Vec<Record>,
+    /// Contents that a next hop took while its answer was lost on the way to us.
+    unanswered: Vec<Vec<u8>>,
+    events: BinaryHeap<Reverse<Scheduled>>,
+    scheduled: u64,
+}
+
+/// A client of the world, by the order of connecting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(usize);
+
+/// A next hop of the world.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    /// Where it listens.
+    pub address: Address,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// What it answers.
+    pub script: Arc<Script>,
+    /// What it has taken.
+    pub kept: Kept,
+}
+
+/// A message in a Maildir.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The route's folder, as text.
+    pub folder: String,
+    /// The recipient's address.
+    pub recipient: Vec<u8>,
+    /// The file.
+    pub content: Vec<u8>,
+}
+
+/// How often things go wrong: each a chance in a thousand of its occasions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// Octets arrive in pieces, and late by up to so many microseconds.
+    pub latency_us_max: u64,
+    /// A piece of a client's octets is lost with its connection.
+    pub client_lost: u32,
+    /// A connection to a next hop cannot be made.
+    pub connect_fails: u32,
+    /// Octets to or from a next hop are lost with their connection.
+    pub hop_lost: u32,
+    /// A next hop falls silent.
+    pub hop_stalls: u32,
+    /// A store fails.
+    pub store_fails: u32,
+}
+
+#[derive(Debug)]
+struct ClientSide {
+    session: Session,
+    /// What the server sent: one entry a send.
+    received: Vec<Vec<u8>>,
+    /// The server has ended its side, or closed.
+    server_ended: bool,
+    /// The client is gone, or the server has closed.
+    over: bool,
+    to_session: Stream,
+    to_client: Stream,
+}
+
+#[derive(Debug)]
+struct HopSide {
+    sink: usize,
+    session: SinkSession,
+    stalled: bool,
+    to_sink: Stream,
+    to_hop: Stream,
+}
+
+/// What was sent first arrives first.
+#[derive(Debug, Default)]
+struct Stream {
+    last_due: Tick,
+}
+
+#[derive(Debug)]
+struct Scheduled {
+    due: Tick,
+    order: u64,
+    event: Event,
+}
+
+#[derive(Debug)]
+enum Event {
+    ToSession(ClientId, Vec<u8>),
+    ClientGone(ClientId, Gone),
+    ToClient(ClientId, Vec<u8>),
+    ServerEnded(ClientId),
+    HopConnected(HopId),
+    HopLost(HopId),
+    ToSink(HopId, Vec<u8>),
+    /// Octets for the gateway, and the contents that they settle.
+    ToHop(HopId, Vec<u8>, Vec<Vec<u8>>),
+    SinkResumes(HopId),
+    Stored(Box<StoreJob>),
+}
+
+impl World {
+    /// A world with these listeners, tables, routes and next hops.
+    pub fn new(
+        listeners: Vec<Arc<Listener>>,
+        tables: Arc<Tables>,
+        routes: Arc<Routes>,
+        sinks: Vec<Sink>,
+        seed: u64,
+        faults: Faults,
+    ) -> World {
+        World {
+            now: Tick::START,
+            chance: Rng::with_seed(seed),
+            faults,
+            tables,
+            listeners,
+            tally: Rc::new(Tally::default()),
+            budget: Budget::new(64 << 20),
+            relay: Relay::new(routes),
+            clients: Vec::new(),
+            sinks,
+            hops: HashMap::new(),
+            stored: Vec::new(),
+            records: Vec::new(),
+            unanswered: Vec::new(),
+            events: BinaryHeap::new(),
+            scheduled: 0,
+        }
+    }
+
+    /// A client connects to a listener. `None` if there is none of that name.
+    pub fn connect(&mut self, listener: &str, from: IpAddr) -> Option<ClientId> {
+        let listener = self.listeners.iter().find(|one| one.name == listener).map(Arc::clone)?;
+        let id = ClientId(self.clients.len());
+        let client = Client { address: Some(from), session_id: format!("sim{}", id.0) };
+        let session = Session::new(
+            listener,
+            Arc::clone(&self.tables),
+            self.budget.clone(),
+            Rc::clone(&self.tally),
+            client,
+            self.now(),
+        );
+        self.clients.push(ClientSide {
+            session,
+            received: Vec::new(),
+            server_ended: false,
+            over: false,
+            to_session: Stream::default(),
+            to_client: Stream::default(),
+        });
+        self.drain_session(id);
+        Some(id)
+    }
+
+    /// The client writes.
+    pub fn write(&mut self, id: ClientId, octets: &[u8]) {
+        let mut rest = octets;
+        while !rest.is_empty() {
+            let length = match self.faults.latency_us_max {
+                0 => rest.len(),
+                _ => self.chance.usize(1..=rest.len()),
+            };
+            let (piece, later) = rest.split_at(length);
+            if self.happens(self.faults.client_lost) {
+                return self.client_goes(id, Gone::Lost);
+            }
+            let due = self.arrival(|world| &mut world.clients[id.0].to_session);
+            self.schedule(due, Event::ToSession(id, piece.to_vec()));
+            rest = later;
+        }
+    }
+
+    /// The client ends its side, or is gone.
+    pub fn client_goes(&mut self, id: ClientId, gone: Gone) {
+        let due = self.arrival(|world| &mut world.clients[id.0].to_session);
+        self.schedule(due, Event::ClientGone(id, gone));
+    }
+
+    /// What the server sent since the last call, one entry a send.
+    pub fn take_received(&mut self, id: ClientId) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.clients[id.0].received)
+    }
+
+    /// Whether the server has ended its side of the connection.
+    pub fn server_ended(&self, id: ClientId) -> bool {
+        self.clients[id.0].server_ended
+    }
+
+    /// Whether the connection is gone on the client's side.
+    pub fn is_over(&self, id: ClientId) -> bool {
+        self.clients[id.0].over
+    }
+
+    /// Lets happen what happens within `span`, deadlines included.
+    pub fn run_for(&mut self, span: Duration) {
+        let until = self.now + span;
+        while self.step(until) {}
+        self.now = until;
+    }
+
+    /// Lets happen what is due now; no time passes.
+    pub fn run_now(&mut self) {
+        let now = self.now;
+        while self.step(now) {}
+    }
+
+    /// Does the next thing that is due, if it is due by `until`. False if nothing was.
+    pub fn step(&mut self, until: Tick) -> bool {
+        let event = self.events.peek().map(|Reverse(next)| next.due);
+        let relay = self.relay.deadline();
+        let session = self.next_session_deadline();
+        let next = [event, relay, session.map(|(due, _)| due)].into_iter().flatten().min();
+        let Some(due) = next.filter(|due| *due <= until) else { return false };
+        self.now = self.now.max(due);
+        if event == Some(due) {
+            if let Some(Reverse(Scheduled { event, .. })) = self.events.pop() {
+                self.happen(event);
+            }
+        } else if relay == Some(due) {
+            self.relay.timed_out(self.now);
+            self.drain_relay();
+        } else if let Some((_, id)) = session {
+            let now = self.now();
+            self.clients[id.0].session.timed_out(now);
+            self.drain_session(id);
+        }
+        self.check_invariants();
+        true
+    }
+
+    /// Whether nothing is on its way and no transaction is open.
+    pub fn is_quiet(&self) -> bool {
+        self.events.is_empty() && self.relay.plans_open() == 0
+    }
+
+    /// The time on the world's clock.
+    pub fn tick(&self) -> Tick {
+        self.now
+    }
+
+    /// What the sessions have counted.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The records of all transactions that are over.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The next hops.
+    pub fn sinks(&self) -> &[Sink] {
+        &self.sinks
+    }
+
+    /// The messages in Maildirs.
+    pub fn stored(&self) -> &[Stored] {
+        &self.stored
+    }
+
+    /// Contents that a next hop took while its answer was lost on the way to us.
+    pub fn unanswered(&self) -> &[Vec<u8>] {
+        &self.unanswered
+    }
+
+    /// Octets that message bodies hold now.
+    pub fn body_octets_held(&self) -> u64 {
+        self.budget.taken()
+    }
+
+    /// For tests of the oracle: a relay that sends again what may have been taken.
+    #[cfg(test)]
+    pub(super) fn plant_bug(&mut self) {
+        self.relay.plant_bug();
+    }
+
+    // ---- what happens -----------------------------------------------------------------------
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::ToSession(id, octets) => self.to_session(id, &octets),
+            Event::ClientGone(id, gone) => self.client_gone(id, gone),
+            Event::ToClient(id, octets) => self.to_client(id, octets),
+            Event::ServerEnded(id) => self.clients[id.0].server_ended = true,
+            Event::HopConnected(id) => {
+                self.relay.connected(id, self.now);
+                self.drain_relay();
+                self.drain_sink(id, 0);
+            }
+            Event::HopLost(id) => {
+                self.hops.remove(&id);
+                self.relay.lost(id, self.now);
+                self.drain_relay();
+            }
+            Event::ToSink(id, octets) => self.to_sink(id, &octets),
+            Event::ToHop(id, octets, settles) => self.to_hop(id, &octets, settles),
+            Event::SinkResumes(id) => {
+                let Some(hop) = self.hops.get_mut(&id) else { return };
+                let before = self.sinks[hop.sink].kept.count();
+                hop.session.resume();
+                self.drain_sink(id, before);
+            }
+            Event::Stored(job) => self.store(&job),
+        }
+    }
+
+    fn to_session(&mut self, id: ClientId, octets: &[u8]) {
+        let now = self.now();
+        let client = &mut self.clients[id.0];
+        if !client.over {
+            client.session.receive(octets, now);
+            self.drain_session(id);
+        }
+    }
+
+    fn client_gone(&mut self, id: ClientId, gone: Gone) {
+        let now = self.now();
+        let client = &mut self.clients[id.0];
+        client.over |= gone == Gone::Lost;
+        client.session.peer_closed(gone, now);
+        self.drain_session(id);
+    }
+
+    fn to_client(&mut self, id: ClientId, octets: Vec<u8>) {
+        let now = self.now();
+        let client = &mut self.clients[id.0];
+        client.session.sent(octets.len(), now);
+        if !client.over {
+            client.received.push(octets);
+        }
+        self.drain_session(id);
+    }
+
+    fn to_sink(&mut self, id: HopId, octets: &[u8]) {
+        if self.happens(self.faults.hop_lost) {
+            return self.lose_hop(id);
+        }
+        let stalls = self.happens(self.faults.hop_stalls);
+        let Some(hop) = self.hops.get_mut(&id) else { return };
+        hop.stalled |= stalls;
+        if hop.stalled {
+            return;
+        }
+        let before = self.sinks[hop.sink].kept.count();
+        hop.session.receive(octets);
+        self.drain_sink(id, before);
+    }
+
+    fn to_hop(&mut self, id: HopId, octets: &[u8], settles: Vec<Vec<u8>>) {
+        let lost = self.happens(self.faults.hop_lost);
+        if lost || !self.hops.contains_key(&id) {
+            self.unanswered.extend(settles);
+            return self.lose_hop(id);
+        }
+        self.relay.receive(id, octets, self.now);
+        self.drain_relay();
+    }
+
+    fn lose_hop(&mut self, id: HopId) {
+        self.hops.remove(&id);
+        self.relay.lost(id, self.now);
+        self.drain_relay();
+    }
+
+    fn store(&mut self, job: &StoreJob) {
+        let fails = self.happens(self.faults.store_fails);
+        let outcomes = match fails {
+            true => job.failed(&replies::LOCAL_FAULT),
+            false => {
+                job.recipients.iter().map(|recipient| self.store_copy(job, *recipient)).collect()
+            }
+        };
+        self.relay.stored(job, outcomes);
+        self.drain_relay();
+    }
+
+    fn store_copy(&mut self, job: &StoreJob, recipient: usize) -> Outcome {
+        let mut content = Vec::new();
+        if job.write(recipient, &mut content).is_err() {
+            return Outcome::Failed(replies::LOCAL_FAULT);
+        }
+        self.stored.push(Stored {
+            folder: job.folder.display().to_string(),
+            recipient: job.envelope.recipients[recipient].address.to_vec(),
+            content,
+        });
+        Outcome::Delivered
+    }
+
+    // ---- effects ----------------------------------------------------------------------------
+
+    fn drain_session(&mut self, id: ClientId) {
+        while let Some(effect) = self.clients[id.0].session.poll_effect() {
+            match effect {
+                Effect::Send(octets) => {
+                    let due = self.arrival(|world| &mut world.clients[id.0].to_client);
+                    self.schedule(due, Event::ToClient(id, octets));
+                }
+                Effect::Ask(Ask::Relay(plan)) => {
+                    self.relay.start(Ticket(id.0 as u64), plan, self.now);
+                    self.drain_relay();
+                }
+                Effect::Record(record) => self.records.push(*record),
+                Effect::ShutdownWrite | Effect::Close => {
+                    let due = self.arrival(|world| &mut world.clients[id.0].to_client);
+                    self.schedule(due, Event::ServerEnded(id));
+                }
+                Effect::Abort => {
+                    self.clients[id.0].server_ended = true;
+                    self.clients[id.0].over = true;
+                }
+            }
+        }
+    }
+
+    fn drain_relay(&mut self) {
+        while let Some(effect) = self.relay.poll_effect() {
+            match effect {
+                RelayEffect::Connect(id, address) => self.make_hop(id, &address),
+                RelayEffect::Send(id, output) => {
+                    let octets = output.slices().flatten().copied().collect();
+                    if self.hops.contains_key(&id) {
+                        let due = self.hop_arrival(id, |hop| &mut hop.to_sink);
+                        self.schedule(due, Event::ToSink(id, octets));
+                    }
+                }
+                RelayEffect::Close(id) => _ = self.hops.remove(&id),
+                RelayEffect::Store(job) => {
+                    let due = self.now + self.latency();
+                    self.schedule(due, Event::Stored(Box::new(job)));
+                }
+                RelayEffect::Done(ticket, outcomes) => {
+                    let (id, now) = (ClientId(ticket.0 as usize), self.now());
+                    self.clients[id.0].session.answered(Answer::Relayed(outcomes), now);
+                    self.drain_session(id);
+                }
+            }
+        }
+    }
+
+    fn make_hop(&mut self, id: HopId, address: &Address) {
+        let found = self.sinks.iter().position(|sink| sink.address == *address);
+        let due = self.now + self.latency();
+        let Some(sink) = found.filter(|_| !self.happens(self.faults.connect_fails)) else {
+            return self.schedule(due, Event::HopLost(id));
+        };
+        let Sink { protocol, script, kept, .. } = self.sinks[sink].clone();
+        let session = SinkSession::new(protocol, script, kept);
+        let (to_sink, to_hop) = (Stream { last_due: due }, Stream { last_due: due });
+        self.hops.insert(id, HopSide { sink, session, stalled: false, to_sink, to_hop });
+        self.schedule(due, Event::HopConnected(id));
+    }
+
+    /// Sends what a sink has to say; messages kept since there were `before` are settled by it.
+    fn drain_sink(&mut self, id: HopId, before: usize) {
+        let Some(hop) = self.hops.get(&id) else { return };
+        let kept: Vec<KeptMessage> = self.sinks[hop.sink].kept.messages();
+        let mut settles: Vec<Vec<u8>> =
+            kept.into_iter().skip(before).map(|message| message.content).collect();
+        while let Some(effect) = self.hops.get_mut(&id).and_then(|hop| hop.session.poll_effect()) {
+            match effect {
+                SinkEffect::Send(octets) => {
+                    let due = self.hop_arrival(id, |hop| &mut hop.to_hop);
+                    let settles = std::mem::take(&mut settles);
+                    self.schedule(due, Event::ToHop(id, octets, settles));
+                }
+                SinkEffect::Wait(span) => {
+                    self.schedule(self.now + span, Event::SinkResumes(id));
+                }
+                SinkEffect::Close => {
+                    let due = self.hop_arrival(id, |hop| &mut hop.to_hop);
+                    self.schedule(due, Event::HopLost(id));
+                }
+            }
+        }
+    }
+
+    // ---- chance and time --------------------------------------------------------------------
+
+    fn now(&self) -> Now {
+        Now { tick: self.now, unix_s: 1_795_507_200 + (self.now.as_us() / 1_000_000) as i64 }
+    }
+
+    fn happens(&mut self, in_a_thousand: u32) -> bool {
+        in_a_thousand > 0 && self.chance.u32(0..1_000) < in_a_thousand
+    }
+
+    fn latency(&mut self) -> Duration {
+        match self.faults.latency_us_max {
+            0 => Duration::ZERO,
+            most => Duration::from_micros(self.chance.u64(0..=most)),
+        }
+    }
+
+    /// When something sent now arrives, behind all that was sent on the same stream.
+    fn arrival(&mut self, stream: impl Fn(&mut World) -> &mut Stream) -> Tick {
+        let due = self.now + self.latency();
+        let stream = stream(self);
+        stream.last_due = stream.last_due.max(due);
+        stream.last_due
+    }
+
+    fn hop_arrival(&mut self, id: HopId, stream: impl Fn(&mut HopSide) -> &mut Stream) -> Tick {
+        let due = self.now + self.latency();
+        let Some(hop) = self.hops.get_mut(&id) else { return due };
+        let stream = stream(hop);
+        stream.last_due = stream.last_due.max(due);
+        stream.last_due
+    }
+
+    fn schedule(&mut self, due: Tick, event: Event) {
+        self.scheduled += 1;
+        self.events.push(Reverse(Scheduled { due, order: self.scheduled, event }));
+    }
+
+    fn next_session_deadline(&self) -> Option<(Tick, ClientId)> {
+        let deadlines =
+            self.clients.iter().enumerate().filter(|(_, client)| !client.session.is_over());
+        deadlines
+            .filter_map(|(index, client)| Some((client.session.deadline()?, ClientId(index))))
+            .min()
+    }
+
+    fn check_invariants(&self) {
+        let asking: HashSet<usize> = self
+            .clients
+            .iter()
+            .enumerate()
+            .filter(|(_, client)| client.session.is_busy())
+            .map(|(index, _)| index)
+            .collect();
+        debug_assert!(self.relay.plans_open() <= asking.len(), "each open plan has its session");
+    }
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Scheduled) -> bool {
+        (self.due, self.order) == (other.due, other.order)
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Scheduled) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Scheduled) -> std::cmp::Ordering {
+        (self.due, self.order).cmp(&(other.due, other.order))
+    }
+}

@@ -1,0 +1,105 @@
+//! What a shard counts.
+//!
+//! Each shard has its own [`Tally`] of plain cells, without atomics or locks; a scrape asks each
+//! shard for a [`Counts`] and sums them. One list makes the cells, the names and the help texts.
+
+use std::cell::Cell;
+use std::ops::AddAssign;
+
+macro_rules! counters {
+    ($($(#[doc = $help:literal])+ $name:ident,)+) => {
+        /// The counters of one shard.
+        #[derive(Debug, Default)]
+        pub struct Tally {
+            $($(#[doc = $help])+ pub $name: Counter,)+
+        }
+
+        /// The values of all counters at one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counts {
+            $($(#[doc = $help])+ pub $name: u64,)+
+        }
+
+        impl Tally {
+            /// The values now.
+            pub fn counts(&self) -> Counts {
+                Counts { $($name: self.$name.value(),)+ }
+            }
+        }
+
+        impl Counts {
+            /// Name, help text and value of each counter.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($name), concat!($($help),+).trim_ascii(), self.$name),)+].into_iter()
+            }
+        }
+
+        impl AddAssign for Counts {
+            fn add_assign(&mut self, other: Counts) {
+                $(self.$name += other.$name;)+
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted.
+    connections,
+    /// Connections closed.
+    connections_closed,
+    /// Connections turned away because the limit was reached.
+    connections_shed,
+    /// Replies 500, 501, 502, 503 and 555 for errors of the client's own making.
+    protocol_errors,
+    /// Sessions closed by a timeout.
+    timeouts,
+    /// RCPT commands accepted.
+    recipients_accepted,
+    /// RCPT commands refused or put off.
+    recipients_refused,
+    /// RCPT commands put off to a transaction of their own class.
+    recipients_split,
+    /// Messages scanned: one for each message, whatever the number of recipients.
+    scans,
+    /// Content octets scanned.
+    scanned_octets,
+    /// Messages read to their end.
+    messages,
+    /// Messages lost with their connection before their end.
+    messages_lost,
+    /// Copies that a next hop or a store has taken.
+    copies_delivered,
+    /// Copies laid aside in quarantine.
+    copies_quarantined,
+    /// Copies accepted and thrown away.
+    copies_discarded,
+    /// Copies refused for good.
+    copies_refused,
+    /// Copies put off.
+    copies_deferred,
+    /// Reply sets handed to the socket, each in one send.
+    reply_sets,
+    /// Log records dropped because the log was behind.
+    log_records_lost,
+}
+
+/// A counter of one thread.
+#[derive(Debug, Default)]
+pub struct Counter(Cell<u64>);
+
+impl Counter {
+    /// One more.
+    pub fn count(&self) {
+        self.add(1);
+    }
+
+    /// So many more.
+    pub fn add(&self, more: u64) {
+        self.0.set(self.0.get().wrapping_add(more));
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.get()
+    }
+}
