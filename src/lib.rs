@@ -19,4 +19,5 @@
 pub mod limits;
 pub mod now;
 pub mod scan;
+pub mod shard;
 pub mod wire;

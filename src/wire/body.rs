@@ -178,7 +178,8 @@ mod tests {
     fn both_forms_come_from_the_same_blocks() {
         let budget = Budget::new(1 << 20);
         let long = vec![b'x'; BODY_BLOCK_OCTETS];
-        let body = build(&[(b"..a\r\n", true), (&long, false), (b"...\r\n", true)], &budget).unwrap();
+        let body =
+            build(&[(b"..a\r\n", true), (&long, false), (b"...\r\n", true)], &budget).unwrap();
         let wire: Vec<u8> = body.wire().flatten().copied().collect();
         let content: Vec<u8> = body.content().flatten().copied().collect();
         assert_eq!(wire, [b"..a\r\n", &long[..], b"...\r\n"].concat());
