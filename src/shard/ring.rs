@@ -49,6 +49,7 @@ pub struct Ring {
     /// Operations for which the submission queue had no room, in order.
     overdue: VecDeque<squeue::Entry>,
     /// Slice lists that are in no send.
+    #[expect(clippy::vec_box, reason = "the kernel knows their addresses while they are in use")]
     messages: Vec<Box<Message>>,
     alarm: Alarm,
     bell: Option<BellWatch>,
