@@ -22,6 +22,7 @@ pub mod policy;
 pub mod relay;
 pub mod scan;
 pub mod session;
+pub mod shard;
 pub mod sim;
 pub mod tally;
 pub mod tools;

@@ -192,6 +192,68 @@ pub const QP_BLANKS_HELD: usize = 128;
 /// Wire octets that are decoded in one step. Small, since the place of a hit inside a step is found
 /// by decoding the step once more.
 pub const DECODE_STEP_OCTETS: usize = 512;
+// ---- shard --------------------------------------------------------------------------------
+
+/// Sockets of one shard, in both directions. What an idle one costs is its slot and its descriptor.
+pub const SOCKETS_MAX: u32 = 32_768;
+
+/// Slots that only connections to next hops may take, so that a flood of clients cannot stop the
+/// mail of those that are served already.
+pub const SOCKETS_FOR_NEXT_HOPS: u32 = 1_024;
+
+/// Receive buffers of one shard. They are lent for the length of one event, so their number bounds
+/// a burst, not the number of connections.
+pub const RECEIVE_BUFFERS: u16 = 512;
+
+/// Octets of one receive buffer. With [`RECEIVE_BUFFERS`] a shard takes 8 MiB.
+pub const RECEIVE_BUFFER_OCTETS: u32 = 16 * 1024;
+
+/// Entries of the submission queue. A fuller round is submitted in parts.
+pub const RING_SUBMISSIONS: u32 = 1_024;
+
+/// Entries of the completion queue. A burst beyond it waits in the kernel and costs one more call.
+pub const RING_COMPLETIONS: u32 = 8_192;
+
+/// Slices of one send operation: the kernel's own bound (`UIO_MAXIOV`).
+pub const SEND_SLICES_MAX: usize = 1_024;
+
+/// Octets after which a send operation takes no further slice. The kernel reports an operation when
+/// all of it is taken, so this is the step in which progress towards a slow peer is seen.
+pub const SEND_STEP_OCTETS: usize = 1 << 20;
+
+/// Octets of one send operation, far below what the kernel counts in 31 bits.
+pub const SEND_OCTETS_MAX: usize = 1 << 30;
+
+/// How long a listener rests, in milliseconds, after descriptors or memory ran out.
+pub const ACCEPT_REST_MS: u64 = 100;
+
+/// Failed accepts in a row, each of which is tried again at once, before a listener rests.
+pub const ACCEPT_FAILURES_IN_A_ROW: u32 = 16;
+
+/// Clients told that the gateway is full, through the spare descriptor, before a listener rests.
+pub const ACCEPT_SHED_AT_ONCE: u32 = 64;
+
+/// Connections that wait in the kernel to be accepted, for one listener.
+pub const LISTEN_BACKLOG: u32 = 1_024;
+
+/// Rounds after which the driver lets its executor look at timers and files, busy or not.
+pub const ROUNDS_BEFORE_YIELD: u32 = 16;
+
+/// The executor's preempt timer in milliseconds. It must be long: see `shard::executor`.
+pub const PREEMPT_TIMER_MS: u64 = 200;
+
+/// How often, in milliseconds, an idle executor is shaken.
+pub const TICK_IDLE_MS: u64 = 100;
+
+/// How often, in milliseconds, an executor with work in hand is shaken.
+pub const TICK_BUSY_MS: u64 = 10;
+
+/// Octets that the executor registers for its own file operations. It counts as locked memory.
+pub const EXECUTOR_FILE_MEMORY_OCTETS: usize = 1 << 20;
+
+/// How long, in milliseconds, a ring that ends waits for the last completions before it gives up
+/// the memory that the kernel may still write to.
+pub const RING_DRAIN_MS: u64 = 5_000;
 
 // ---- relations ----------------------------------------------------------------------------
 
@@ -205,3 +267,8 @@ const _: () = assert!(TAGS_MAX.is_multiple_of(64));
 const _: () = assert!(BOUNDARY_OCTETS + 4 < LINE_HELD_OCTETS);
 const _: () = assert!(RULES_MAX <= u16::MAX as usize + 1);
 const _: () = assert!(FULL_TABLE_OCTETS <= TABLES_OCTETS);
+const _: () = assert!(SOCKETS_FOR_NEXT_HOPS < SOCKETS_MAX);
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32_768);
+const _: () = assert!(RING_SUBMISSIONS <= RING_COMPLETIONS);
+const _: () = assert!(RECEIVE_BUFFERS as u32 <= RING_COMPLETIONS);
+const _: () = assert!(TICK_BUSY_MS < TICK_IDLE_MS && PREEMPT_TIMER_MS >= 100);

@@ -1,0 +1,1117 @@
+//! All sockets of one shard on one raw io_uring ring: verbs in, events out.
+//!
+//! A verb (send, pause, close) only writes down what is wanted of a socket and puts it on the list
+//! of the unsettled. At the start of the next [`Ring::turn`] every socket on that list is settled:
+//! the operations are queued that bring the kernel from what it does to what is wanted. So the
+//! outputs that one event gave a socket leave in one operation, a pause that is taken back costs
+//! nothing, and all operations of a round cost one system call.
+//!
+//! What the kernel was given stays where it is until the kernel has given it back: a descriptor is
+//! closed, and octets, slice lists and addresses are dropped, only after the last completion that
+//! concerns them. A completion carries the operation, the slot and the generation of its socket, so
+//! one that comes late is recognised.
+//!
+//! A ring belongs to the thread that built it. It names no executor: see [`super::executor`] for
+//! the two loops that drive it.
+
+use super::accept::{Acceptor, SpareDescriptor, make_blocking, tell};
+use super::bell::Bell;
+use super::buffers::{self, Buffers};
+use super::socket::{Message, Phase, Receive, Socket, SocketId, WriteEnd};
+use super::start::StartError;
+use crate::limits;
+use crate::wire::Output;
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// The sockets of one shard.
+pub struct Ring {
+    uring: IoUring,
+    buffers: Rc<Buffers>,
+    settings: RingSettings,
+    sockets: Vec<Socket>,
+    /// Slots that were used and are free. The oldest is used first, so generations last long.
+    free: VecDeque<u32>,
+    sockets_open: u32,
+    acceptors: Vec<Acceptor>,
+    spare_descriptor: SpareDescriptor,
+    /// Sockets of which something new is wanted.
+    unsettled: Vec<u32>,
+    /// Sockets whose receive ended for want of a buffer, the longest waiting first.
+    starved: VecDeque<SocketId>,
+    /// Operations for which the submission queue had no room, in order.
+    overdue: VecDeque<squeue::Entry>,
+    /// Slice lists that are in no send.
+    #[expect(clippy::vec_box, reason = "the kernel knows their addresses while they are in use")]
+    messages: Vec<Box<Message>>,
+    alarm: Alarm,
+    bell: Option<BellWatch>,
+    /// Operations whose last completion is still to come.
+    in_flight: u64,
+    ending: bool,
+    counters: Counters,
+}
+
+/// Sizes of a ring. The defaults are those of [`crate::limits`].
+#[derive(Clone, Copy, Debug)]
+pub struct RingSettings {
+    /// Sockets in both directions.
+    pub sockets_max: u32,
+    /// Those of them that only [`Ring::connect`] may take.
+    pub sockets_for_next_hops: u32,
+    /// Receive buffers: a power of two, at most 32,768.
+    pub buffers: u16,
+    /// Octets of one receive buffer.
+    pub buffer_octets: u32,
+    /// Entries of the submission queue: a power of two.
+    pub submissions: u32,
+    /// Entries of the completion queue: a power of two, not below `submissions`.
+    pub completions: u32,
+}
+
+impl Default for RingSettings {
+    fn default() -> RingSettings {
+        RingSettings {
+            sockets_max: limits::SOCKETS_MAX,
+            sockets_for_next_hops: limits::SOCKETS_FOR_NEXT_HOPS,
+            buffers: limits::RECEIVE_BUFFERS,
+            buffer_octets: limits::RECEIVE_BUFFER_OCTETS,
+            submissions: limits::RING_SUBMISSIONS,
+            completions: limits::RING_COMPLETIONS,
+        }
+    }
+}
+
+/// Something that happened to a socket. After [`Ring::close`] nothing more is heard of it.
+#[derive(Debug)]
+pub enum Event<'event> {
+    /// A client connected. Its octets follow.
+    Accepted {
+        /// The listener's tag.
+        tag: u32,
+        /// The new socket.
+        socket: SocketId,
+        /// Who it is; `None` for a client of a unix socket.
+        peer: Option<SocketAddr>,
+    },
+    /// A connect succeeded. What was sent meanwhile is on its way.
+    Connected {
+        /// The socket that [`Ring::connect`] gave.
+        socket: SocketId,
+    },
+    /// A connect failed. The socket is gone already.
+    ConnectFailed {
+        /// The socket that [`Ring::connect`] gave.
+        socket: SocketId,
+        /// Why.
+        error: io::Error,
+    },
+    /// Octets came. They are lent for the length of this event.
+    Received {
+        /// From where.
+        socket: SocketId,
+        /// At least one.
+        octets: &'event [u8],
+    },
+    /// The kernel has taken octets to send.
+    Sent {
+        /// Of which socket.
+        socket: SocketId,
+        /// How many since the last such event.
+        octets: u64,
+    },
+    /// The peer has sent its last octet. Sending to it is still possible.
+    PeerClosed {
+        /// Which peer.
+        socket: SocketId,
+    },
+    /// The connection is lost in both directions and is to be closed. It is the last event of the
+    /// socket. Octets that the peer had sent before came first.
+    Broken {
+        /// Which socket.
+        socket: SocketId,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Where a connection goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// A unix stream socket.
+    Unix(PathBuf),
+}
+
+/// How a socket is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// What was sent leaves first. If the peer never takes it, close again with `Reset`.
+    ///
+    /// The kernel answers with a reset if octets of the peer were never read, and that may destroy
+    /// what is on its way to it. Where the last reply matters: [`Ring::shutdown_write`], read until
+    /// [`Event::PeerClosed`] or a time-out, then close.
+    Orderly,
+    /// At once and with a reset (linger 0). What was sent and has not left is dropped.
+    Reset,
+}
+
+/// What the ring has done since it was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections accepted.
+    pub accepts: u64,
+    /// Connections that were gone before they could be looked at.
+    pub aborted: u64,
+    /// Connections closed because no slot or descriptor was left.
+    pub shed: u64,
+    /// Accepts that failed.
+    pub accept_failures: u64,
+    /// Listeners that fell back to one connection an operation.
+    pub single_shot: u64,
+    /// Receives that brought octets.
+    pub receives: u64,
+    /// Send operations submitted.
+    pub sends: u64,
+    /// Calls of io_uring_enter.
+    pub enters: u64,
+    /// Receives that ended for want of a buffer.
+    pub no_buffers: u64,
+    /// Rounds in which the completion queue had overflowed. Nothing is lost by it.
+    pub overflow: u64,
+    /// Wake-ups that the shard's tick had to supply. Expected to stay 0.
+    pub rescued: u64,
+    /// Completions for a socket that is no more. Expected to stay 0: slots wait for theirs.
+    pub stale: u64,
+}
+
+/// The one timer of the ring.
+#[derive(Debug, Default)]
+struct Alarm {
+    due: Option<Instant>,
+    /// Read by the kernel when the operation is submitted.
+    span: Box<Timespec>,
+}
+
+/// A read of the bell by this ring itself, for the loop without an executor.
+#[derive(Debug)]
+struct BellWatch {
+    eventfd: RawFd,
+    count: Box<u64>,
+    armed: bool,
+}
+
+/// What the low byte of a completion's tag says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Operation {
+    Accept = 1,
+    Receive,
+    Send,
+    Connect,
+    Close,
+    Alarm,
+    Bell,
+    /// Cancels and changes of the alarm. Only their failures complete, and mean that the operation
+    /// had ended already.
+    Amend,
+}
+
+/// Takes the events of a turn. The ring may be given verbs meanwhile.
+pub type Handler<'handler> = dyn FnMut(&mut Ring, Event<'_>) + 'handler;
+
+impl Ring {
+    /// A ring without sockets. It must be driven by the thread that calls this.
+    pub fn new(settings: RingSettings) -> Result<Ring, StartError> {
+        let uring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_coop_taskrun()
+            .setup_taskrun_flag()
+            .setup_submit_all()
+            .setup_cqsize(settings.completions)
+            .build(settings.submissions)
+            .map_err(|error| StartError::of("io_uring_setup", error))?;
+        let buffers = Buffers::register(&uring, settings.buffers, settings.buffer_octets)?;
+        Ok(Ring {
+            uring,
+            buffers: Rc::new(buffers),
+            settings,
+            sockets: Vec::new(),
+            free: VecDeque::new(),
+            sockets_open: 0,
+            acceptors: Vec::new(),
+            spare_descriptor: SpareDescriptor::new(),
+            unsettled: Vec::new(),
+            starved: VecDeque::new(),
+            overdue: VecDeque::new(),
+            messages: Vec::new(),
+            alarm: Alarm::default(),
+            bell: None,
+            in_flight: 0,
+            ending: false,
+            counters: Counters::default(),
+        })
+    }
+
+    // ---- verbs ----------------------------------------------------------------------------
+
+    /// Accepts from `listener`; its clients come as [`Event::Accepted`] with `tag`. A client for
+    /// whom there is no room is told `full_notice` (may be empty) and closed.
+    pub fn listen(&mut self, listener: OwnedFd, tag: u32, full_notice: &'static [u8]) {
+        make_blocking(&listener);
+        self.acceptors.push(Acceptor::new(listener, tag, full_notice));
+    }
+
+    /// Ends all listeners. Clients that the kernel has handed over already still come as events.
+    pub fn stop_listening(&mut self) {
+        for index in 0..self.acceptors.len() {
+            let acceptor = &mut self.acceptors[index];
+            if !acceptor.stopping {
+                acceptor.stopping = true;
+                if acceptor.armed {
+                    self.cancel(tag(Operation::Accept, 0, index as u32));
+                } else {
+                    acceptor.listener = None;
+                }
+            }
+        }
+    }
+
+    /// Begins to connect. It may be sent to and paused at once; how it went is an event. It fails
+    /// if no slot or descriptor is left, or if the address cannot be one.
+    pub fn connect(&mut self, address: &Address) -> io::Result<SocketId> {
+        let (domain, address) = match address {
+            Address::Tcp(address) => {
+                (socket2::Domain::for_address(*address), socket2::SockAddr::from(*address))
+            }
+            Address::Unix(path) => (socket2::Domain::UNIX, socket2::SockAddr::unix(path)?),
+        };
+        if self.sockets_open >= self.settings.sockets_max {
+            return Err(io::Error::from_raw_os_error(libc::ENFILE));
+        }
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+        if domain != socket2::Domain::UNIX {
+            socket.set_tcp_nodelay(true)?;
+        }
+        let fd = socket.into_raw_fd();
+        let id = self.occupy(fd, Phase::Connecting);
+        let address = Box::new(address);
+        let entry = opcode::Connect::new(Fd(fd), address.as_ptr().cast(), address.len()).build();
+        let socket = &mut self.sockets[id.slot()];
+        socket.connecting = true;
+        socket.address = Some(address);
+        self.push(entry, Operation::Connect, id);
+        Ok(id)
+    }
+
+    /// Sends `output` after all that was sent before. A socket that is gone ignores it.
+    ///
+    /// Outputs that one socket is given in one round leave together; one slice is never cut, and
+    /// one slice alone is one SEND of that memory.
+    pub fn send(&mut self, socket: SocketId, output: Output) {
+        if let Some(open) = self.open(socket)
+            && open.write_end == WriteEnd::Open
+            && open.send_error.is_none()
+        {
+            open.outgoing.push(output);
+            self.unsettle(socket.slot);
+        }
+    }
+
+    /// Octets given to [`Ring::send`] that the kernel has not taken yet.
+    pub fn unsent_octets(&self, socket: SocketId) -> u64 {
+        match self.sockets.get(socket.slot()) {
+            Some(open) if open.generation == socket.generation() => open.outgoing.octets(),
+            _ => 0,
+        }
+    }
+
+    /// Stops reading: the peer is held back by its full window. Octets that the kernel has handed
+    /// over already still come as events.
+    pub fn pause(&mut self, socket: SocketId) {
+        self.set_reading(socket, false);
+    }
+
+    /// Reads again.
+    pub fn resume(&mut self, socket: SocketId) {
+        self.set_reading(socket, true);
+    }
+
+    /// Tells the peer, after all that was sent before, that nothing more will come.
+    pub fn shutdown_write(&mut self, socket: SocketId) {
+        if let Some(open) = self.open(socket)
+            && open.write_end == WriteEnd::Open
+        {
+            open.write_end = WriteEnd::Wanted;
+            self.unsettle(socket.slot);
+        }
+    }
+
+    /// Ends a socket; it is heard of no more. An orderly close that takes too long may be followed
+    /// by a reset.
+    pub fn close(&mut self, socket: SocketId, how: Close) {
+        let Some(known) = self.sockets.get_mut(socket.slot()) else { return };
+        if known.generation != socket.generation() {
+            return;
+        }
+        match (known.phase, how) {
+            // An orderly close of a connection that never was has nothing to flush.
+            (Phase::Connecting, _) => known.phase = Phase::Closing(Close::Reset),
+            (Phase::Open, how) => known.phase = Phase::Closing(how),
+            (Phase::Closing(Close::Orderly), Close::Reset) => {
+                known.phase = Phase::Closing(Close::Reset);
+            }
+            _ => return,
+        }
+        self.unsettle(socket.slot);
+    }
+
+    /// Sockets that are open, or not yet fully closed.
+    pub fn sockets_open(&self) -> u32 {
+        self.sockets_open
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    // ---- driving --------------------------------------------------------------------------
+
+    /// One round without sleeping: submits what is wanted, and hands over what has happened.
+    /// Returns the number of completions that were looked at.
+    pub fn turn(&mut self, handler: &mut Handler<'_>) -> usize {
+        self.settle_all();
+        self.enter(0);
+        self.reap(handler)
+    }
+
+    /// The same, but sleeps until there is at least one completion.
+    pub fn wait_turn(&mut self, handler: &mut Handler<'_>) -> usize {
+        self.settle_all();
+        self.enter(1);
+        self.reap(handler)
+    }
+
+    /// Whether the next turn has something to submit, so that nobody should sleep before it.
+    pub fn has_work(&mut self) -> bool {
+        !self.unsettled.is_empty()
+            || !self.starved.is_empty()
+            || !self.overdue.is_empty()
+            || !self.uring.submission().is_empty()
+            || self.uring.submission().cq_overflow()
+    }
+
+    /// Whether the kernel has something for us that nobody has looked at.
+    pub fn has_completions(&mut self) -> bool {
+        let submission = self.uring.submission();
+        let deferred = submission.taskrun() || submission.cq_overflow();
+        drop(submission);
+        deferred || !self.uring.completion().is_empty()
+    }
+
+    /// Sees to it that a completion comes not later than `after` from now, or, if a listener rests,
+    /// when its rest is over. An alarm that is set already and would ring earlier is left alone.
+    pub fn set_alarm(&mut self, after: Option<Duration>) {
+        let now = Instant::now();
+        let rest_over = self.acceptors.iter().filter_map(|acceptor| acceptor.rests_until).min();
+        let wanted = after.map(|after| now + after);
+        let Some(due) = wanted.into_iter().chain(rest_over).min() else { return };
+        if self.alarm.due.is_some_and(|set| set <= due) {
+            return;
+        }
+        *self.alarm.span = Timespec::from(due.saturating_duration_since(now));
+        let span = &raw const *self.alarm.span;
+        let alarm = tag(Operation::Alarm, 0, 0);
+        if self.alarm.due.replace(due).is_none() {
+            let entry = opcode::Timeout::new(span).build().user_data(alarm);
+            self.in_flight += 1;
+            self.push_entry(entry);
+        } else {
+            // If the alarm is ringing just now this fails, and the sleeper wakes and asks again.
+            let entry = opcode::TimeoutUpdate::new(alarm, span).build();
+            self.amend(entry);
+        }
+    }
+
+    /// Lets completions ring `bell`, while it is armed. It is not armed at first.
+    pub(super) fn register_bell(&mut self, bell: &Bell) -> Result<(), StartError> {
+        self.uring
+            .submitter()
+            .register_eventfd(bell.as_fd().as_raw_fd())
+            .map_err(|error| StartError::of("register the bell", error))?;
+        self.hush_bell();
+        Ok(())
+    }
+
+    /// From now on completions ring the bell. One turn must follow before sleeping: what happened
+    /// before did not ring.
+    pub(super) fn arm_bell(&mut self) {
+        self.uring.completion().enable_eventfd();
+        // The kernel must see the flag before we look at what it has done.
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// Completions ring no more: the thread is awake.
+    pub(super) fn hush_bell(&mut self) {
+        self.uring.completion().disable_eventfd();
+    }
+
+    /// Reads the bell on this ring, so that a pull is a completion. For the loop that sleeps in
+    /// [`Ring::wait_turn`]; `bell` must live until [`Ring::end`].
+    pub(super) fn watch_bell(&mut self, bell: &Bell) {
+        let eventfd = bell.as_fd().as_raw_fd();
+        self.bell = Some(BellWatch { eventfd, count: Box::new(0), armed: false });
+        self.arm_bell_watch();
+    }
+
+    pub(super) fn count_rescue(&mut self) {
+        self.counters.rescued += 1;
+    }
+
+    /// Takes everything back from the kernel: cancels all operations, waits for their last
+    /// completions, and closes all descriptors. Octets that were not sent are dropped. Nothing can
+    /// be done with the ring afterwards.
+    ///
+    /// Returns whether all came back within [`limits::RING_DRAIN_MS`]; if not, the memory that the
+    /// kernel may still use is given up and never freed.
+    pub fn end(&mut self) -> bool {
+        self.ending = true;
+        self.unsettled.clear();
+        self.starved.clear();
+        let give_up = Instant::now() + Duration::from_millis(limits::RING_DRAIN_MS);
+        while self.in_flight > 0 {
+            self.submit_overdue();
+            self.enter(0);
+            // Not finding anything is fine: the operations are completing by themselves.
+            let patience = Timespec::from(Duration::from_millis(100));
+            let _ =
+                self.uring.submitter().register_sync_cancel(Some(patience), CancelBuilder::any());
+            if self.reap(&mut |_, _| {}) == 0 && self.in_flight > 0 {
+                self.doze();
+            }
+            if Instant::now() > give_up {
+                return false;
+            }
+        }
+        self.release_all();
+        true
+    }
+
+    /// Operations whose last completion has not come.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    // ---- what is wanted becomes operations ------------------------------------------------
+
+    fn settle_all(&mut self) {
+        // All buffers are free between two turns. A receive that starved has octets waiting, so as
+        // many of them as there are buffers bring at least one buffer's worth each round: the queue
+        // moves without a timer and without asking for more than can be given.
+        for _ in 0..self.starved.len().min(usize::from(self.buffers.count())) {
+            if let Some(socket) = self.starved.pop_front()
+                && let Some(open) = self.open(socket)
+                && open.receive == Receive::Starved
+            {
+                open.receive = Receive::Idle;
+                self.unsettle(socket.slot);
+            }
+        }
+        let mut unsettled = std::mem::take(&mut self.unsettled);
+        for slot in unsettled.drain(..) {
+            self.sockets[slot as usize].unsettled = false;
+            self.settle(slot);
+        }
+        debug_assert!(self.unsettled.is_empty(), "settling wants nothing new");
+        self.unsettled = unsettled;
+        for index in 0..self.acceptors.len() {
+            if self.acceptors[index].is_due(Instant::now) {
+                self.arm_accept(index);
+            }
+        }
+        self.submit_overdue();
+    }
+
+    fn settle(&mut self, slot: u32) {
+        match self.sockets[slot as usize].phase {
+            Phase::Free | Phase::Connecting | Phase::Closed => {}
+            Phase::Open => {
+                self.settle_receive(slot);
+                self.settle_send(slot);
+            }
+            Phase::Closing(how) => self.settle_close(slot, how),
+        }
+        self.sockets[slot as usize].check_invariants();
+    }
+
+    fn settle_receive(&mut self, slot: u32) {
+        let socket = &mut self.sockets[slot as usize];
+        let id = SocketId::new(slot, socket.generation);
+        match (socket.reading, socket.receive) {
+            (true, Receive::Idle) => {
+                socket.receive = Receive::Armed;
+                let entry = opcode::RecvMulti::new(Fd(socket.fd), buffers::GROUP).build();
+                self.push(entry, Operation::Receive, id);
+            }
+            (false, Receive::Armed) => {
+                socket.receive = Receive::Cancelled;
+                self.cancel(tag(Operation::Receive, id.generation(), slot));
+            }
+            (false, Receive::Starved) => socket.receive = Receive::Idle,
+            _ => {}
+        }
+    }
+
+    fn settle_send(&mut self, slot: u32) {
+        let socket = &mut self.sockets[slot as usize];
+        if socket.sending || socket.send_error.is_some() {
+            return;
+        }
+        if socket.outgoing.is_empty() {
+            if socket.write_end == WriteEnd::Wanted {
+                socket.write_end = WriteEnd::Done;
+                // shutdown(2), not IORING_OP_SHUTDOWN: that one runs late on a worker thread, where
+                // it was seen to hit the next connection with the same descriptor.
+                // SAFETY: the descriptor is open as long as the socket has a slot.
+                unsafe { libc::shutdown(socket.fd, libc::SHUT_WR) };
+            }
+            return;
+        }
+        let id = SocketId::new(slot, socket.generation);
+        let mut message = self.messages.pop().unwrap_or_else(Message::new);
+        socket.outgoing.gather(&mut message.slices);
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+        let entry = if let [only] = message.slices[..] {
+            let octets = only.iov_len.min(limits::SEND_OCTETS_MAX) as u32;
+            self.messages.push(message);
+            opcode::Send::new(Fd(socket.fd), only.iov_base.cast(), octets).flags(flags).build()
+        } else {
+            let header = message.header();
+            socket.message = Some(message);
+            opcode::SendMsg::new(Fd(socket.fd), header).flags(flags as u32).build()
+        };
+        socket.sending = true;
+        self.counters.sends += 1;
+        self.push(entry, Operation::Send, id);
+    }
+
+    fn settle_close(&mut self, slot: u32, how: Close) {
+        let socket = &mut self.sockets[slot as usize];
+        let id = SocketId::new(slot, socket.generation);
+        if socket.receive == Receive::Armed {
+            socket.receive = Receive::Cancelled;
+            self.cancel(tag(Operation::Receive, id.generation(), slot));
+        }
+        let socket = &mut self.sockets[slot as usize];
+        let flush = how == Close::Orderly && socket.send_error.is_none();
+        if flush {
+            self.settle_send(slot);
+        } else if !socket.sending {
+            socket.outgoing.clear();
+        } else if !socket.abandoned {
+            socket.abandoned = true;
+            self.cancel(tag(Operation::Send, id.generation(), slot));
+        }
+        let socket = &mut self.sockets[slot as usize];
+        if socket.connecting && !socket.abandoned {
+            socket.abandoned = true;
+            self.cancel(tag(Operation::Connect, id.generation(), slot));
+        }
+        let socket = &mut self.sockets[slot as usize];
+        if !socket.in_kernel() && socket.outgoing.is_empty() {
+            self.close_descriptor(id, how);
+        }
+    }
+
+    /// Closes the descriptor. No operation names it any more, so its number may be used again at
+    /// once.
+    fn close_descriptor(&mut self, id: SocketId, how: Close) {
+        let socket = &mut self.sockets[id.slot()];
+        debug_assert!(!socket.in_kernel());
+        if how == Close::Reset && !socket.broken {
+            // SAFETY: the descriptor is ours; it is borrowed for this call only.
+            let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(socket.fd) };
+            // It fails on a connection that is gone already, and then there is nothing to reset.
+            let _ = socket2::SockRef::from(&borrowed).set_linger(Some(Duration::ZERO));
+        }
+        socket.phase = Phase::Closed;
+        let entry = opcode::Close::new(Fd(socket.fd)).build();
+        self.push(entry, Operation::Close, id);
+    }
+
+    fn arm_accept(&mut self, index: usize) {
+        let acceptor = &mut self.acceptors[index];
+        let Some(listener) = &acceptor.listener else { return };
+        let fd = Fd(listener.as_raw_fd());
+        acceptor.armed = true;
+        let entry = if acceptor.single_shot {
+            opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut())
+                .flags(libc::SOCK_CLOEXEC)
+                .build()
+        } else {
+            opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build()
+        };
+        self.in_flight += 1;
+        self.push_entry(entry.user_data(tag(Operation::Accept, 0, index as u32)));
+    }
+
+    fn arm_bell_watch(&mut self) {
+        let Some(bell) = &mut self.bell else { return };
+        bell.armed = true;
+        let count = (&raw mut *bell.count).cast::<u8>();
+        let entry = opcode::Read::new(Fd(bell.eventfd), count, size_of::<u64>() as u32).build();
+        self.in_flight += 1;
+        self.push_entry(entry.user_data(tag(Operation::Bell, 0, 0)));
+    }
+
+    // ---- towards the kernel ---------------------------------------------------------------
+
+    fn push(&mut self, entry: squeue::Entry, operation: Operation, socket: SocketId) {
+        self.in_flight += 1;
+        self.push_entry(entry.user_data(tag(operation, socket.generation(), socket.slot)));
+    }
+
+    /// Asks the kernel to end an operation. Its last completion comes in any case.
+    fn cancel(&mut self, target: u64) {
+        self.amend(opcode::AsyncCancel2::new(CancelBuilder::user_data(target)).build());
+    }
+
+    /// Queues an operation of which only a failure completes.
+    fn amend(&mut self, entry: squeue::Entry) {
+        let entry = entry.flags(squeue::Flags::SKIP_SUCCESS);
+        self.push_entry(entry.user_data(tag(Operation::Amend, 0, 0)));
+    }
+
+    /// Queues an operation behind all others.
+    fn push_entry(&mut self, entry: squeue::Entry) {
+        // SAFETY: whatever memory or descriptor an entry names stays until its last completion:
+        // octets in the socket's `outgoing`, slices in its `message`, the address in its `address`,
+        // the alarm's span and the bell's count in their boxes, descriptors in the slot table and
+        // the acceptors. `end` waits for all of them before anything is freed.
+        if !self.overdue.is_empty() || unsafe { self.uring.submission().push(&entry) }.is_err() {
+            self.overdue.push_back(entry);
+        }
+    }
+
+    /// Moves operations into the submission queue that had no room in it.
+    fn submit_overdue(&mut self) {
+        while let Some(entry) = self.overdue.front() {
+            // SAFETY: as in `push_entry`.
+            if unsafe { self.uring.submission().push(entry) }.is_ok() {
+                self.overdue.pop_front();
+            } else {
+                self.enter(0);
+                if self.uring.submission().is_full() {
+                    // The kernel takes no more until completions are looked at.
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Submits, lets the kernel do its deferred work, and sleeps until there are `wanted`
+    /// completions.
+    fn enter(&mut self, wanted: u32) {
+        let mut submission = self.uring.submission();
+        submission.sync();
+        if submission.cq_overflow() {
+            self.counters.overflow += 1;
+        }
+        let pending = submission.len() as u32;
+        drop(submission);
+        self.counters.enters += 1;
+        let flags = EnterFlags::GETEVENTS.bits();
+        // SAFETY: without an argument the kernel reads nothing but its own queues.
+        let entered =
+            unsafe { self.uring.submitter().enter::<libc::sigset_t>(pending, wanted, flags, None) };
+        check_entered(entered);
+    }
+
+    /// Sleeps until there is a completion, at most a few milliseconds.
+    fn doze(&mut self) {
+        let span = Timespec::from(Duration::from_millis(5));
+        let entered =
+            self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&span));
+        check_entered(entered);
+    }
+
+    // ---- from the kernel ------------------------------------------------------------------
+
+    /// Hands over what has completed by now; what completes meanwhile waits for the next round.
+    fn reap(&mut self, handler: &mut Handler<'_>) -> usize {
+        let ready = self.uring.completion().len();
+        let mut reaped = 0;
+        // One at a time, so that a handler that panics leaves the others in the queue for `end`.
+        while reaped < ready {
+            let next = self.uring.completion().next();
+            let Some(completion) = next else { break };
+            reaped += 1;
+            self.complete(&completion, handler);
+        }
+        reaped
+    }
+
+    fn complete(&mut self, completion: &cqueue::Entry, handler: &mut Handler<'_>) {
+        let (operation, generation, slot) = untag(completion.user_data());
+        let (result, flags) = (completion.result(), completion.flags());
+        let last = !cqueue::more(flags);
+        if last && operation != Some(Operation::Amend) {
+            self.in_flight -= 1;
+        }
+        let id = SocketId::new(slot, generation);
+        match operation {
+            Some(Operation::Accept) => self.accept_completed(slot as usize, result, last, handler),
+            Some(Operation::Receive) => self.receive_completed(id, result, flags, handler),
+            Some(Operation::Send) => self.send_completed(id, result, handler),
+            Some(Operation::Connect) => self.connect_completed(id, result, handler),
+            Some(Operation::Close) => self.close_completed(id),
+            Some(Operation::Alarm) => self.alarm.due = None,
+            Some(Operation::Bell) => {
+                if let Some(bell) = &mut self.bell {
+                    bell.armed = false;
+                }
+                if !self.ending {
+                    self.arm_bell_watch();
+                }
+            }
+            Some(Operation::Amend) => {}
+            None => debug_assert!(false, "a completion of an operation that we do not know"),
+        }
+    }
+
+    fn accept_completed(
+        &mut self,
+        index: usize,
+        result: i32,
+        last: bool,
+        handler: &mut Handler<'_>,
+    ) {
+        let acceptor = &mut self.acceptors[index];
+        acceptor.armed &= !last;
+        if result >= 0 {
+            acceptor.succeeded();
+            // SAFETY: the kernel has just made this descriptor for us.
+            let client = unsafe { OwnedFd::from_raw_fd(result) };
+            self.admit(index, client, handler);
+        } else {
+            self.accept_failed(index, -result);
+        }
+        let acceptor = &mut self.acceptors[index];
+        if acceptor.stopping && !acceptor.armed {
+            acceptor.listener = None;
+        }
+    }
+
+    fn admit(&mut self, index: usize, client: OwnedFd, handler: &mut Handler<'_>) {
+        if self.ending {
+            return;
+        }
+        // A client that has reset the connection by now has no name; that concerns it alone.
+        let Ok(peer) = socket2::SockRef::from(&client).peer_addr() else {
+            self.counters.aborted += 1;
+            return;
+        };
+        let room = self.settings.sockets_max - self.settings.sockets_for_next_hops;
+        if self.sockets_open >= room {
+            self.counters.shed += 1;
+            tell(&client, self.acceptors[index].full_notice);
+            return;
+        }
+        self.counters.accepts += 1;
+        let socket = self.occupy(client.into_raw_fd(), Phase::Open);
+        self.unsettle(socket.slot);
+        let tag = self.acceptors[index].tag;
+        handler(self, Event::Accepted { tag, socket, peer: peer.as_socket() });
+    }
+
+    fn accept_failed(&mut self, index: usize, errno: i32) {
+        let acceptor = &mut self.acceptors[index];
+        if errno == libc::ECANCELED && (acceptor.stopping || self.ending) {
+            return;
+        }
+        self.counters.accept_failures += 1;
+        let was_single_shot = acceptor.single_shot;
+        let out_of_descriptors = acceptor.failed(errno, Instant::now());
+        self.counters.single_shot += u64::from(acceptor.single_shot && !was_single_shot);
+        if out_of_descriptors
+            && !acceptor.armed
+            && let Some(listener) = &acceptor.listener
+        {
+            self.counters.shed += self.spare_descriptor.shed(listener, acceptor.full_notice);
+        }
+    }
+
+    fn receive_completed(
+        &mut self,
+        id: SocketId,
+        result: i32,
+        flags: u32,
+        handler: &mut Handler<'_>,
+    ) {
+        if let Some(buffer) = cqueue::buffer_select(flags) {
+            if result > 0 {
+                self.counters.receives += 1;
+                if self.hears(id) {
+                    let buffers = Rc::clone(&self.buffers);
+                    let octets = buffers.octets(buffer, result as usize);
+                    handler(self, Event::Received { socket: id, octets });
+                }
+            }
+            self.buffers.give_back(buffer);
+        }
+        if cqueue::more(flags) {
+            return;
+        }
+        let Some(socket) = self.known(id) else { return };
+        socket.receive = Receive::Idle;
+        self.unsettle(id.slot);
+        match -result {
+            libc::ENOBUFS => self.starve(id),
+            0 => self.reading_ended(id, None, handler),
+            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
+            errno if errno > 0 => self.reading_ended(id, Some(errno), handler),
+            // Octets, and the multishot ended all the same: it is armed again.
+            _ => {}
+        }
+    }
+
+    fn starve(&mut self, id: SocketId) {
+        self.counters.no_buffers += 1;
+        if let Some(open) = self.open(id)
+            && open.reading
+        {
+            open.receive = Receive::Starved;
+            self.starved.push_back(id);
+        }
+    }
+
+    /// The peer sends no more: with an error because the connection is lost, without one because it
+    /// said so. If a send has failed before, that is the reason the consumer hears.
+    fn reading_ended(&mut self, id: SocketId, errno: Option<i32>, handler: &mut Handler<'_>) {
+        let Some(socket) = self.known(id) else { return };
+        socket.receive = Receive::Over;
+        match socket.send_error.or(errno) {
+            Some(errno) => self.break_off(id, errno, handler),
+            None if self.hears(id) => handler(self, Event::PeerClosed { socket: id }),
+            None => {}
+        }
+    }
+
+    fn break_off(&mut self, id: SocketId, errno: i32, handler: &mut Handler<'_>) {
+        let Some(socket) = self.known(id) else { return };
+        socket.send_error.get_or_insert(errno);
+        if !socket.sending {
+            socket.outgoing.clear();
+        }
+        let heard = self.hears(id);
+        if let Some(socket) = self.known(id) {
+            socket.broken = true;
+        }
+        if heard {
+            let error = io::Error::from_raw_os_error(errno);
+            handler(self, Event::Broken { socket: id, error });
+        }
+    }
+
+    fn send_completed(&mut self, id: SocketId, result: i32, handler: &mut Handler<'_>) {
+        let Some(socket) = self.known(id) else { return };
+        socket.sending = false;
+        if let Some(mut message) = socket.message.take() {
+            message.slices.clear();
+            self.messages.push(message);
+        }
+        self.unsettle(id.slot);
+        if result > 0 {
+            let octets = result as u64;
+            if let Some(socket) = self.known(id) {
+                socket.outgoing.advance(octets);
+            }
+            if self.hears(id) {
+                handler(self, Event::Sent { socket: id, octets });
+            }
+        } else if !matches!(-result, libc::EINTR | libc::EAGAIN | libc::ECANCELED) {
+            // A send of something that took nothing would go on for ever.
+            let errno = if result == 0 { libc::EPIPE } else { -result };
+            self.send_failed(id, errno, handler);
+        }
+    }
+
+    /// Sending is over. A server that says 5xx and closes while it is sent to has its reply in our
+    /// receive queue: so reading goes on to its end, which such an error has brought, and then the
+    /// consumer hears of it.
+    fn send_failed(&mut self, id: SocketId, errno: i32, handler: &mut Handler<'_>) {
+        let Some(socket) = self.known(id) else { return };
+        socket.send_error.get_or_insert(errno);
+        socket.outgoing.clear();
+        let end_follows = matches!(errno, libc::EPIPE | libc::ECONNRESET)
+            && socket.reading
+            && socket.receive != Receive::Over;
+        if !end_follows {
+            self.break_off(id, errno, handler);
+        }
+    }
+
+    fn connect_completed(&mut self, id: SocketId, result: i32, handler: &mut Handler<'_>) {
+        let Some(socket) = self.known(id) else { return };
+        socket.connecting = false;
+        socket.address = None;
+        let wanted = socket.phase == Phase::Connecting;
+        self.unsettle(id.slot);
+        let Some(socket) = self.known(id) else { return };
+        if !wanted {
+            // Closed meanwhile: settling closes the descriptor.
+        } else if result == 0 {
+            socket.phase = Phase::Open;
+            handler(self, Event::Connected { socket: id });
+        } else {
+            socket.phase = Phase::Closing(Close::Orderly);
+            socket.outgoing.clear();
+            let error = io::Error::from_raw_os_error(-result);
+            handler(self, Event::ConnectFailed { socket: id, error });
+        }
+    }
+
+    fn close_completed(&mut self, id: SocketId) {
+        if let Some(socket) = self.known(id) {
+            socket.vacate();
+            self.sockets_open -= 1;
+            self.free.push_back(id.slot);
+        }
+    }
+
+    // ---- the slot table -------------------------------------------------------------------
+
+    /// The socket, if it is connecting or open.
+    fn open(&mut self, id: SocketId) -> Option<&mut Socket> {
+        let socket = self.sockets.get_mut(id.slot())?;
+        let open = matches!(socket.phase, Phase::Connecting | Phase::Open);
+        (open && socket.generation == id.generation()).then_some(socket)
+    }
+
+    /// Whether the consumer still wants to hear of the socket.
+    fn hears(&mut self, id: SocketId) -> bool {
+        self.open(id).is_some_and(|open| !open.broken)
+    }
+
+    /// The socket of a completion, which may be closing.
+    fn known(&mut self, id: SocketId) -> Option<&mut Socket> {
+        let socket = self.sockets.get_mut(id.slot());
+        let known = socket.filter(|socket| socket.generation == id.generation());
+        self.counters.stale += u64::from(known.is_none());
+        known
+    }
+
+    fn set_reading(&mut self, id: SocketId, reading: bool) {
+        // When a send has failed, reading goes on to its end, which is near.
+        if let Some(open) = self.open(id)
+            && open.reading != reading
+            && open.send_error.is_none()
+        {
+            open.reading = reading;
+            self.unsettle(id.slot);
+        }
+    }
+
+    fn unsettle(&mut self, slot: u32) {
+        let socket = &mut self.sockets[slot as usize];
+        if !socket.unsettled {
+            socket.unsettled = true;
+            self.unsettled.push(slot);
+        }
+    }
+
+    /// The caller has seen to it that there is room.
+    fn occupy(&mut self, fd: RawFd, phase: Phase) -> SocketId {
+        debug_assert!(self.sockets_open < self.settings.sockets_max);
+        let slot = self.free.pop_front().unwrap_or_else(|| {
+            self.sockets.push(Socket::free());
+            self.sockets.len() as u32 - 1
+        });
+        self.sockets_open += 1;
+        let socket = &mut self.sockets[slot as usize];
+        socket.occupy(fd, phase);
+        SocketId::new(slot, socket.generation)
+    }
+
+    /// Closes what is still open. The kernel has no operation any more.
+    fn release_all(&mut self) {
+        debug_assert_eq!(self.in_flight, 0);
+        for socket in self.sockets.drain(..).filter(|socket| socket.fd >= 0) {
+            // SAFETY: the table owned the descriptor, and no operation names it.
+            drop(unsafe { OwnedFd::from_raw_fd(socket.fd) });
+        }
+        self.free.clear();
+        self.sockets_open = 0;
+        self.acceptors.clear();
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if !self.end() {
+            // The kernel may still write to buffers and read from outputs: better lost than shared.
+            std::mem::forget(Rc::clone(&self.buffers));
+            std::mem::forget(std::mem::take(&mut self.sockets));
+            std::mem::forget(std::mem::take(&mut self.bell));
+        }
+    }
+}
+
+/// A full or busy queue, a signal and a moment without memory pass; the operations are kept and the
+/// next round tries again. Anything else is a mistake of ours and must not go on.
+fn check_entered(entered: io::Result<usize>) {
+    if let Err(error) = entered {
+        let passes = matches!(
+            error.raw_os_error(),
+            Some(libc::EBUSY | libc::EAGAIN | libc::EINTR | libc::ENOMEM | libc::ETIME)
+        );
+        assert!(passes, "io_uring_enter failed; is the ring on the thread that built it? {error}");
+    }
+}
+
+/// What a completion brings back: operation, generation and slot.
+fn tag(operation: Operation, generation: u32, slot: u32) -> u64 {
+    (operation as u64) << 56 | u64::from(generation) << 32 | u64::from(slot)
+}
+
+fn untag(tag: u64) -> (Option<Operation>, u32, u32) {
+    let known = [
+        Operation::Accept,
+        Operation::Receive,
+        Operation::Send,
+        Operation::Connect,
+        Operation::Close,
+        Operation::Alarm,
+        Operation::Bell,
+        Operation::Amend,
+    ];
+    let operation = known.get(((tag >> 56) as usize).wrapping_sub(1)).copied();
+    (operation, (tag >> 32) as u32 & 0x00ff_ffff, tag as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_says_what_it_was_told() {
+        for operation in [Operation::Accept, Operation::Close, Operation::Amend] {
+            for (generation, slot) in [(0, 0), (1, 2), (0x00ff_ffff, u32::MAX)] {
+                let tag = tag(operation, generation, slot);
+                assert_eq!(untag(tag), (Some(operation), generation, slot));
+            }
+        }
+        assert_eq!(untag(0).0, None);
+        assert_eq!(untag(u64::MAX).0, None);
+    }
+}
