@@ -251,6 +251,21 @@ pub const TICK_BUSY_MS: u64 = 10;
 /// Octets that the executor registers for its own file operations. It counts as locked memory.
 pub const EXECUTOR_FILE_MEMORY_OCTETS: usize = 1 << 20;
 
+/// How long a closed connection may take to send what is left, before it is reset.
+pub const ORDERLY_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often the deadlines of connections to next hops are looked at.
+pub const RELAY_TICK: Duration = Duration::from_millis(50);
+
+/// How long a shard that is told to stop waits for its open transactions.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Threads that write Maildirs, for all shards together.
+pub const STORE_THREADS: usize = 4;
+
+/// Log records of one shard that wait for the log; more are dropped and counted.
+pub const LOG_RECORDS_WAITING: usize = 8_192;
+
 /// How long, in milliseconds, a ring that ends waits for the last completions before it gives up
 /// the memory that the kernel may still write to.
 pub const RING_DRAIN_MS: u64 = 5_000;

@@ -205,6 +205,11 @@ impl Relay {
         self.effects.pop_front()
     }
 
+    /// Whether there are connections to next hops, which have deadlines.
+    pub fn has_connections(&self) -> bool {
+        !self.hops.is_empty()
+    }
+
     /// Plans that are not answered yet.
     pub fn plans_open(&self) -> usize {
         self.jobs.len()

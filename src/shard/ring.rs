@@ -20,6 +20,7 @@ use super::buffers::{self, Buffers};
 use super::socket::{Message, Phase, Receive, Socket, SocketId, WriteEnd};
 use super::start::StartError;
 use crate::limits;
+use crate::relay::Address;
 use crate::wire::Output;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
@@ -27,7 +28,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -140,15 +140,6 @@ pub enum Event<'event> {
         /// Why.
         error: io::Error,
     },
-}
-
-/// Where a connection goes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// An IP address and a port.
-    Tcp(SocketAddr),
-    /// A unix stream socket.
-    Unix(PathBuf),
 }
 
 /// How a socket is closed.

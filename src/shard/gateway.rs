@@ -1,0 +1,225 @@
+//! All shards of a process: started together, asked together, stopped together.
+
+use super::bell::Bell;
+use super::driver::{Core, ShardParts, Snapshot};
+use super::executor::{Shard, ShardPanicked, ShardSettings, run_shard};
+use super::listener::{self, ListenError};
+use super::mailbox::{Letter, Mailbox};
+use super::ring::RingSettings;
+use super::start::StartError;
+use super::stores::Stores;
+use crate::limits;
+use crate::relay::Routes;
+use crate::session::{Listener, Record, Tables};
+use crate::tally::Counts;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, mpsc};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What the shards of a process are made of.
+pub struct GatewaySettings {
+    /// How many shards, at least one; each is pinned to a core that the process may use, as long as
+    /// there are so many.
+    pub shards: usize,
+    /// Where to listen, and how sessions there behave.
+    pub listeners: Vec<(SocketAddr, Arc<Listener>)>,
+    /// The tables that decide.
+    pub tables: Arc<Tables>,
+    /// The next hops.
+    pub routes: Arc<Routes>,
+    /// Connections of clients, for all shards together.
+    pub connections_max: usize,
+    /// Memory for message bodies, in octets, for all shards together.
+    pub body_memory_octets: u64,
+    /// Where records go: one queue for each shard, in shard order; none, and nothing is logged.
+    pub log: Vec<rtrb::Producer<Record>>,
+}
+
+/// The running shards.
+#[derive(Debug)]
+pub struct Gateway {
+    shards: Vec<Shard>,
+    handle: GatewayHandle,
+    addresses: Vec<SocketAddr>,
+}
+
+/// The way to the shards, from any thread.
+#[derive(Clone, Debug)]
+pub struct GatewayHandle {
+    mailboxes: Vec<Mailbox>,
+}
+
+/// The gateway cannot start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A shard cannot start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The store threads cannot start.
+    #[error("cannot start the threads that write Maildirs: {0}")]
+    Stores(std::io::Error),
+}
+
+/// What clients are told when there is no room for them.
+const FULL_NOTICE: &[u8] = b"421 4.3.2 too many connections\r\n";
+
+impl Gateway {
+    /// Opens all listeners, then starts all shards.
+    pub fn start(settings: GatewaySettings) -> Result<Gateway, GatewayError> {
+        let count = settings.shards.max(1);
+        let mut opened = Vec::with_capacity(settings.listeners.len());
+        for (address, _) in &settings.listeners {
+            let dual_stack = address.ip().is_unspecified();
+            opened.push(listener::open(*address, count, dual_stack)?);
+        }
+        let addresses = opened.iter().map(|listeners| listeners.address).collect();
+        let mut sockets: Vec<Vec<OwnedFd>> = (0..count).map(|_| Vec::new()).collect();
+        for listeners in opened {
+            for (shard, socket) in listeners.sockets.into_iter().enumerate() {
+                sockets[shard].push(socket);
+            }
+        }
+        let stores = Stores::start().map_err(GatewayError::Stores)?;
+        let mut gateway = Gateway {
+            shards: Vec::new(),
+            handle: GatewayHandle { mailboxes: Vec::new() },
+            addresses,
+        };
+        let mut log = settings.log.into_iter();
+        let (cpus, run) = (cpus_allowed(), run_name());
+        for (number, sockets) in sockets.into_iter().enumerate() {
+            let bell = Bell::new().map_err(|error| StartError::of("make the bell", error))?;
+            let (mailbox, inbox) = Mailbox::new(bell.rope());
+            let parts = ShardParts {
+                listeners: settings.listeners.iter().map(|(_, one)| Arc::clone(one)).collect(),
+                tables: Arc::clone(&settings.tables),
+                routes: Arc::clone(&settings.routes),
+                body_memory_octets: settings.body_memory_octets / count as u64,
+                id_prefix: format!("{run}{number:x}z"),
+                mailbox: mailbox.clone(),
+                inbox,
+                stores: stores.clone(),
+                log: log.next(),
+            };
+            let shard = ShardSettings {
+                name: format!("postern-{number}"),
+                cpu: cpus.get(number).copied().filter(|_| count <= cpus.len()),
+                ring: ring_settings(settings.connections_max / count),
+            };
+            match start_shard(shard, bell, sockets, parts) {
+                Ok(shard) => {
+                    gateway.shards.push(shard);
+                    gateway.handle.mailboxes.push(mailbox);
+                }
+                Err(error) => {
+                    // Those that have started are not left behind.
+                    let _ = gateway.stop();
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(gateway)
+    }
+
+    /// Where the gateway listens, in the order of the settings; ports are the true ones.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.clone()
+    }
+
+    /// The way to the shards, for other threads.
+    pub fn handle(&self) -> GatewayHandle {
+        self.handle.clone()
+    }
+
+    /// What the sessions of all shards have counted. Waits for the shards.
+    pub fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        for snapshot in self.handle.snapshots() {
+            sum += snapshot.counts;
+        }
+        sum
+    }
+
+    /// Send operations of all shards. Waits for the shards.
+    pub fn sends(&self) -> u64 {
+        self.handle.snapshots().iter().map(|snapshot| snapshot.ring.sends).sum()
+    }
+
+    /// Ends: no new connections, open transactions are brought to their end, at most
+    /// [`limits::DRAIN_TIMEOUT`] long. Returns when all shards are gone.
+    pub fn stop(self) -> Result<(), ShardPanicked> {
+        self.handle.drain();
+        self.join()
+    }
+
+    /// Waits until all shards have ended.
+    pub fn join(self) -> Result<(), ShardPanicked> {
+        self.shards.into_iter().try_for_each(Shard::join)
+    }
+}
+
+impl GatewayHandle {
+    /// Tells all shards to take no new connections and to end when their work is done.
+    pub fn drain(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.post(Letter::Drain);
+        }
+    }
+
+    /// What each shard has counted. Waits for the shards; one that is gone has no say any more.
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        let (sender, answers) = mpsc::channel();
+        for mailbox in &self.mailboxes {
+            let sender = sender.clone();
+            mailbox.post(Letter::Snapshot(Box::new(move |snapshot| {
+                // The asker may have gone.
+                let _ = sender.send(snapshot);
+            })));
+        }
+        drop(sender);
+        answers.iter().collect()
+    }
+}
+
+fn start_shard(
+    settings: ShardSettings,
+    bell: Bell,
+    sockets: Vec<OwnedFd>,
+    parts: ShardParts,
+) -> Result<Shard, StartError> {
+    run_shard(settings, bell, move |ring| {
+        for (tag, socket) in sockets.into_iter().enumerate() {
+            ring.listen(socket, tag as u32, FULL_NOTICE);
+        }
+        Core::new(parts)
+    })
+}
+
+fn ring_settings(connections_max: usize) -> RingSettings {
+    let hops = limits::SOCKETS_FOR_NEXT_HOPS;
+    let clients = u32::try_from(connections_max).unwrap_or(u32::MAX).max(1);
+    let sockets_max = clients.saturating_add(hops).min(limits::SOCKETS_MAX);
+    RingSettings { sockets_max, sockets_for_next_hops: hops, ..RingSettings::default() }
+}
+
+/// What every id of this run of the program begins with: the moment of its start.
+fn run_name() -> String {
+    let us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    format!("{us:x}")
+}
+
+/// The cores that this process may use, by number.
+pub fn cpus_allowed() -> Vec<usize> {
+    // SAFETY: a CPU set is plain bits, for which zero is a value; the call fills it.
+    unsafe {
+        let mut set = std::mem::zeroed::<libc::cpu_set_t>();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) != 0 {
+            return Vec::new();
+        }
+        (0..libc::CPU_SETSIZE as usize).filter(|cpu| libc::CPU_ISSET(*cpu, &set)).collect()
+    }
+}

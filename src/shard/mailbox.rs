@@ -1,0 +1,38 @@
+//! Messages from other threads to a shard.
+
+use super::bell::BellRope;
+use super::driver::Snapshot;
+use crate::relay::{Outcome, StoreJob};
+use std::sync::mpsc;
+
+/// What another thread has for a shard.
+pub(super) enum Letter {
+    /// A store has answered.
+    Stored(Box<StoreJob>, Vec<Outcome>),
+    /// Somebody wants to know what the shard has counted.
+    Snapshot(Box<dyn FnOnce(Snapshot) + Send>),
+    /// No new connections; end when the open transactions have ended.
+    Drain,
+}
+
+/// The way to a shard, from any thread.
+#[derive(Clone, Debug)]
+pub(super) struct Mailbox {
+    letters: mpsc::Sender<Letter>,
+    rope: BellRope,
+}
+
+impl Mailbox {
+    /// A mailbox beside the bell of `rope`, and the shard's end of it.
+    pub fn new(rope: BellRope) -> (Mailbox, mpsc::Receiver<Letter>) {
+        let (letters, inbox) = mpsc::channel();
+        (Mailbox { letters, rope }, inbox)
+    }
+
+    /// Puts a letter down and wakes the shard. False if the shard is no more.
+    pub fn post(&self, letter: Letter) -> bool {
+        let alive = self.letters.send(letter).is_ok();
+        self.rope.ring();
+        alive
+    }
+}
