@@ -179,7 +179,8 @@ pub struct Hit {
     pub rule: u16,
     /// The surface it was found on.
     pub surface: Surface,
-    /// The part (in document order, the message itself is 0) it was found in.
+    /// The part (in document order, the message itself is 0) it was found in. A raw hit may span
+    /// parts: it belongs to the message.
     pub part: u32,
     /// The un-stuffed content octet at which the last octet of the match was read. For a decoded
     /// surface this is the wire octet that completed the decoded match.
@@ -190,6 +191,7 @@ pub struct Hit {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     tags: TagSet,
+    observed: TagSet,
     score: Score,
     hits: SmallVec<[Hit; 4]>,
     received_fields: u32,
@@ -205,11 +207,24 @@ impl Findings {
         new
     }
 
-    /// Notes where something was found, up to [`HITS_MAX`] places.
+    /// Adds a tag of a rule that is only observed: it is shown, and decides nothing.
+    pub fn observe(&mut self, tag: TagId) -> bool {
+        self.observed.insert(tag)
+    }
+
+    /// Notes where something was found. The [`HITS_MAX`] places nearest to the message's start are
+    /// kept, in that order: so what is kept depends on the message alone, and never on the order
+    /// in which the scan's surfaces came to look at it.
     pub fn note(&mut self, hit: Hit) {
-        if self.hits.len() < HITS_MAX {
-            self.hits.push(hit);
+        let key = |hit: &Hit| (hit.offset, hit.rule, hit.surface, hit.part);
+        let Err(place) = self.hits.binary_search_by_key(&key(&hit), key) else {
+            return;
+        };
+        if place == HITS_MAX {
+            return;
         }
+        self.hits.truncate(HITS_MAX - 1);
+        self.hits.insert(place, hit);
     }
 
     /// Counts one `Received` field of the message's own header.
@@ -222,6 +237,11 @@ impl Findings {
         &self.tags
     }
 
+    /// The tags of observed rules that were found. They are not among [`Findings::tags`].
+    pub fn observed(&self) -> &TagSet {
+        &self.observed
+    }
+
     /// Whether a tag was found.
     pub fn has(&self, tag: TagId) -> bool {
         self.tags.has(tag)
@@ -232,7 +252,8 @@ impl Findings {
         self.score
     }
 
-    /// Where things were found: first hits only, see [`HITS_MAX`].
+    /// Where things were found: the first hit of each rule on each surface, in the order of their
+    /// offsets, see [`HITS_MAX`].
     pub fn hits(&self) -> &[Hit] {
         &self.hits
     }
@@ -240,5 +261,34 @@ impl Findings {
     /// `Received` fields of the message's own header, a folded one counted once.
     pub fn received_fields(&self) -> u32 {
         self.received_fields
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hit(offset: u64) -> Hit {
+        Hit { rule: 0, surface: Surface::Raw, part: 0, offset }
+    }
+
+    #[test]
+    fn the_places_kept_do_not_depend_on_the_order_of_the_notes() {
+        let (mut upwards, mut downwards) = (Findings::default(), Findings::default());
+        let last = 2 * HITS_MAX as u64;
+        (0..=last).for_each(|offset| upwards.note(hit(offset)));
+        (0..=last).rev().for_each(|offset| downwards.note(hit(offset)));
+        assert_eq!(upwards, downwards);
+        assert_eq!(upwards.hits().len(), HITS_MAX);
+        assert_eq!(upwards.hits()[HITS_MAX - 1].offset, HITS_MAX as u64 - 1);
+    }
+
+    #[test]
+    fn an_observed_tag_decides_nothing() {
+        let mut findings = Findings::default();
+        assert!(findings.observe(TagId(7)));
+        assert!(!findings.has(TagId(7)));
+        assert!(findings.observed().has(TagId(7)));
+        assert_eq!(findings.score(), Score::ZERO);
     }
 }

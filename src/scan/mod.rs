@@ -4,7 +4,401 @@
 //! fields and the MIME structure, undoes base64 and quoted-printable, and runs the literals of the
 //! [`Rules`] over raw and decoded octets with their state carried over every cut. What it found is a
 //! [`Findings`]: tags with a score, and where they were found. It knows nothing of recipients.
+//!
+//! The octets go two ways. The raw walk takes them as they come. The reading of the structure
+//! (`header`, then `structure`, then `decode`) is a flat machine of [`Place`]s that can stop after
+//! every octet: it looks for line ends, holds back at most the start of one line until it is known
+//! what the line is, and never goes back.
 
+mod content_type;
+mod decode;
 mod findings;
+mod header;
+mod literals;
+mod rules;
+mod structure;
 
+pub use content_type::{Encoding, MediaType};
 pub use findings::{Findings, Hit, Score, Surface, TagId, TagSet, Tags};
+pub use rules::{RuleError, RuleSpec, Rules};
+
+use crate::limits::LINE_HELD_OCTETS;
+use header::HeaderBlock;
+use literals::{Meaning, WalkState};
+use std::sync::Arc;
+use structure::{Extra, Frames, Leaf};
+
+/// The scan of one message.
+///
+/// ```
+/// use postern::scan::{RuleSpec, Rules, Scanner, Score, Surface, Tags};
+/// use std::sync::Arc;
+///
+/// let rule = RuleSpec {
+///     name: "greeting".into(),
+///     literals: vec![b"hello".to_vec()],
+///     surfaces: vec![Surface::Text],
+///     tag: "polite".into(),
+///     score: Score::ZERO,
+///     observe: false,
+/// };
+/// let rules = Arc::new(Rules::compile(Tags::new(), &[rule])?);
+/// let polite = rules.tags().find("polite");
+/// let mut scanner = Scanner::new(rules);
+/// scanner.feed(b"Content-Transfer-Encoding: base64\r\n\r\naGVs");
+/// scanner.feed(b"bG8=\r\n");
+/// assert!(polite.is_some_and(|polite| scanner.finish().has(polite)));
+/// # Ok::<(), postern::scan::RuleError>(())
+/// ```
+///
+/// It is linear in the octets, does not recurse, and holds a bounded state whatever comes. The same
+/// octets give the same findings in every cut.
+#[derive(Debug)]
+pub struct Scanner<W: Watch = Unwatched> {
+    rules: Arc<Rules>,
+    watch: W,
+    findings: Findings,
+    matches: Matches,
+    /// Content octets that the reading of the structure has behind it.
+    offset: u64,
+    raw: WalkState,
+    place: Place,
+    line: HeldLine,
+    header: HeaderBlock,
+    leaf: Leaf,
+    frames: Frames,
+    extra: Option<Extra>,
+    /// Parts begun, the message itself counted.
+    parts: u32,
+}
+
+/// Where the reading of the structure stands. Each is a state in which any octet may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// At the start of a header line, or in its name; the line so far is held.
+    HeaderLine,
+    /// Behind the colon of a field, or in a continuation line of it.
+    FieldValue,
+    /// In the `From ` line that a mailbox puts before a message.
+    MailboxLine,
+    /// At the start of a line of a body.
+    BodyLine,
+    /// In a line of a body that is no delimiter.
+    BodyText,
+    /// In a line that begins with a dash and may be a delimiter; it is held.
+    MaybeDelimiter {
+        /// The line stands where a header field could.
+        in_header: bool,
+    },
+    /// In what is left of a delimiter line.
+    DelimiterEnd(structure::DelimiterEnd),
+    /// Past a limit: raw octets only.
+    Opaque,
+}
+
+impl Scanner {
+    /// A scanner at the start of a message.
+    pub fn new(rules: Arc<Rules>) -> Scanner {
+        Scanner::watched(rules, Unwatched)
+    }
+}
+
+impl<W: Watch> Scanner<W> {
+    /// A scanner that also tells `watch` of the structure.
+    pub fn watched(rules: Arc<Rules>, watch: W) -> Scanner<W> {
+        let mut scanner = Scanner {
+            watch,
+            findings: Findings::default(),
+            matches: Matches::default(),
+            offset: 0,
+            raw: WalkState::default(),
+            place: Place::HeaderLine,
+            line: HeldLine::default(),
+            header: HeaderBlock::default(),
+            leaf: Leaf::default(),
+            frames: Frames::default(),
+            extra: None,
+            parts: 0,
+            rules,
+        };
+        scanner.begin();
+        scanner
+    }
+
+    /// Takes the next content octets: un-stuffed, in any cut, with CRLF or bare LF line ends.
+    pub fn feed(&mut self, content: &[u8]) {
+        if let Some(raw) = self.rules.raw() {
+            let Scanner { matches, findings, offset, .. } = self;
+            self.raw = raw.walk(self.raw, content, |place, meaning| {
+                if matches.first(Lane::Raw, meaning.rule) {
+                    let offset = *offset + place as u64;
+                    findings.note(Hit {
+                        rule: meaning.rule,
+                        surface: Surface::Raw,
+                        part: 0,
+                        offset,
+                    });
+                }
+            });
+        }
+        let mut rest = content;
+        while !rest.is_empty() {
+            let before = (self.place, self.parts);
+            let taken = self.step(rest);
+            debug_assert!(taken > 0 || (self.place, self.parts) != before, "stuck at {before:?}");
+            self.read_once_more(&rest[..taken]);
+            self.offset += taken as u64;
+            rest = &rest[taken..];
+        }
+        self.check_invariants();
+    }
+
+    /// The message has ended: gives its findings and is ready for [`Scanner::reset`].
+    pub fn finish(&mut self) -> Findings {
+        self.end_of_content();
+        let mut findings = std::mem::take(&mut self.findings);
+        // Tags and scores are added in the order of the rules, not of their hits, so that they do
+        // not depend on which surface was walked first.
+        for (rule, index) in self.rules.rules().iter().zip(0..) {
+            if !self.matches.any(index) {
+                continue;
+            }
+            if rule.observe {
+                findings.observe(rule.tag);
+            } else {
+                findings.add(rule.tag, rule.score);
+            }
+        }
+        findings
+    }
+
+    /// Begins another message, with these rules, in the memory of the last one.
+    pub fn reset(&mut self, rules: Arc<Rules>) {
+        self.rules = rules;
+        self.findings = Findings::default();
+        self.begin();
+    }
+
+    /// What watches the scan.
+    pub fn watch(&self) -> &W {
+        &self.watch
+    }
+
+    /// Ends the scanner and gives back what watched it.
+    pub fn into_watch(self) -> W {
+        self.watch
+    }
+
+    fn begin(&mut self) {
+        self.matches.clear(self.rules.rules().len());
+        self.offset = 0;
+        self.raw = self.rules.raw().map_or_else(WalkState::default, |raw| raw.start());
+        self.frames.clear();
+        self.extra = None;
+        self.parts = 0;
+        self.line.clear();
+        self.begin_header(MediaType::TEXT_PLAIN, true);
+    }
+
+    /// Goes on at the place reached. Returns how many octets were taken; none when only the place
+    /// has changed.
+    fn step(&mut self, content: &[u8]) -> usize {
+        match self.place {
+            Place::HeaderLine => self.header_line(content),
+            Place::FieldValue => self.field_value(content),
+            Place::MailboxLine => self.mailbox_line(content),
+            Place::BodyLine => self.body_line(content),
+            Place::BodyText => self.body_text(content),
+            Place::MaybeDelimiter { in_header } => self.maybe_delimiter(content, in_header),
+            Place::DelimiterEnd(end) => self.delimiter_end(content, end),
+            Place::Opaque => content.len(),
+        }
+    }
+
+    /// Puts in one of the scanner's own tags.
+    fn tag(&mut self, tag: TagId) {
+        self.findings.add(tag, Score::ZERO);
+    }
+
+    fn check_invariants(&self) {
+        debug_assert!(self.line.length() <= LINE_HELD_OCTETS);
+        debug_assert!(self.line.length() as u64 <= self.offset);
+        debug_assert!(
+            self.line.length() == 0
+                || matches!(self.place, Place::HeaderLine | Place::MaybeDelimiter { .. })
+        );
+        self.frames.check_invariants();
+    }
+}
+
+/// What a scan reports of the structure to those who want to see it: `postern scan`, and tests.
+///
+/// All methods do nothing unless they are given. Production scans are [`Unwatched`], which costs
+/// nothing. Parts are numbered in document order; the message itself is part 0, and the message in
+/// a `message/rfc822` part is a part of its own.
+pub trait Watch {
+    /// A part's header is read, and its body begins.
+    fn part_begins(&mut self, part: &PartBegins<'_>) {
+        let _ = part;
+    }
+
+    /// Octets of a leaf, with its transfer encoding undone, in document order and in any cut.
+    fn decoded(&mut self, part: u32, octets: &[u8]) {
+        let _ = (part, octets);
+    }
+
+    /// A part has ended.
+    fn part_ends(&mut self, part: u32) {
+        let _ = part;
+    }
+
+    /// A header field has ended. The value is given, unfolded and cut at a limit, for those fields
+    /// that the scanner reads: `Content-Type` and `Content-Transfer-Encoding`.
+    fn header_field(&mut self, part: u32, name: &[u8], value: Option<&[u8]>) {
+        let _ = (part, name, value);
+    }
+}
+
+/// What is known of a part when its body begins.
+#[derive(Clone, Copy, Debug)]
+pub struct PartBegins<'a> {
+    /// The part's number.
+    pub part: u32,
+    /// How many parts it lies in.
+    pub depth: usize,
+    /// Its media type, whether written or supposed.
+    pub media_type: &'a MediaType,
+    /// The encoding that is undone.
+    pub encoding: Encoding,
+    /// How it is read.
+    pub kind: PartKind,
+    /// The content octet at which its body begins.
+    pub offset: u64,
+}
+
+/// How a part is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartKind {
+    /// As octets.
+    Leaf,
+    /// As parts between delimiters.
+    Multipart,
+    /// As a message with a header of its own.
+    Message,
+}
+
+/// Nobody watches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {}
+
+impl<W: Watch> Watch for &mut W {
+    fn part_begins(&mut self, part: &PartBegins<'_>) {
+        W::part_begins(self, part);
+    }
+
+    fn decoded(&mut self, part: u32, octets: &[u8]) {
+        W::decoded(self, part, octets);
+    }
+
+    fn part_ends(&mut self, part: u32) {
+        W::part_ends(self, part);
+    }
+
+    fn header_field(&mut self, part: u32, name: &[u8], value: Option<&[u8]>) {
+        W::header_field(self, part, name, value);
+    }
+}
+
+/// The ways on which octets reach an automaton. On each, octets come in the order of the message,
+/// so that the first hit of a rule is the same in every cut; between them there is no order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    Raw,
+    Header,
+    Subject,
+    Leaf,
+    Extra,
+}
+
+const LANES: usize = 5;
+
+/// Which rules have hit, a bit for each rule on each lane.
+#[derive(Debug, Default)]
+struct Matches {
+    words: Vec<u64>,
+    words_a_lane: usize,
+}
+
+impl Matches {
+    fn clear(&mut self, rules: usize) {
+        self.words_a_lane = rules.div_ceil(64);
+        self.words.clear();
+        self.words.resize(self.words_a_lane * LANES, 0);
+    }
+
+    /// Records a hit. True if it is the rule's first one on that lane.
+    #[inline]
+    fn first(&mut self, lane: Lane, rule: u16) -> bool {
+        let (word, bit) = (usize::from(rule) / 64, 1u64 << (rule % 64));
+        let word = &mut self.words[lane as usize * self.words_a_lane + word];
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+
+    fn any(&self, rule: u16) -> bool {
+        let (word, bit) = (usize::from(rule) / 64, 1u64 << (rule % 64));
+        (0..LANES).any(|lane| self.words[lane * self.words_a_lane + word] & bit != 0)
+    }
+}
+
+/// The start of a line that is held until it is known what the line is.
+#[derive(Debug)]
+struct HeldLine {
+    octets: [u8; LINE_HELD_OCTETS],
+    length: u8,
+}
+
+impl Default for HeldLine {
+    fn default() -> HeldLine {
+        HeldLine { octets: [0; LINE_HELD_OCTETS], length: 0 }
+    }
+}
+
+impl HeldLine {
+    fn length(&self) -> usize {
+        usize::from(self.length)
+    }
+
+    fn octets(&self) -> &[u8] {
+        &self.octets[..self.length()]
+    }
+
+    fn room(&self) -> usize {
+        LINE_HELD_OCTETS - self.length()
+    }
+
+    fn clear(&mut self) {
+        self.length = 0;
+    }
+
+    /// Holds as many of `octets` as there is room for.
+    fn hold(&mut self, octets: &[u8]) {
+        let from = self.length();
+        let length = octets.len().min(self.room());
+        self.octets[from..][..length].copy_from_slice(&octets[..length]);
+        self.length += length as u8;
+    }
+
+    /// Takes the line out, so that it can be read while the scanner changes.
+    fn take(&mut self) -> ([u8; LINE_HELD_OCTETS], usize) {
+        let length = self.length();
+        self.clear();
+        (self.octets, length)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,482 @@
+//! The two transfer encodings that hide octets: base64 and quoted-printable, undone octet by octet.
+//!
+//! Both decoders can stop after every octet and go on later, and each octet costs about the same
+//! whatever the text is. They read what mail clients would read: octets that do not belong are
+//! passed over or kept, never an error, and say so through [`Decoder::dirty`].
+
+use super::content_type::Encoding;
+use crate::limits::{DECODE_STEP_OCTETS, QP_BLANKS_HELD};
+
+/// Octets that one decoding step can give at most: quoted-printable may let go the blanks it held.
+pub(super) const DECODED_STEP_OCTETS: usize = DECODE_STEP_OCTETS + QP_BLANKS_HELD + 4;
+
+/// A leaf's decoder, and how far it is.
+#[derive(Clone, Debug)]
+pub(super) enum Decoder {
+    /// The octets are what they are: `7bit`, `8bit`, `binary`, or none that is known.
+    Identity,
+    /// RFC 2045 6.8.
+    Base64(Base64),
+    /// RFC 2045 6.7.
+    QuotedPrintable(QuotedPrintable),
+}
+
+impl Decoder {
+    /// The decoder for an encoding, before any octet.
+    pub(super) fn new(encoding: Encoding) -> Decoder {
+        match encoding {
+            Encoding::Identity => Decoder::Identity,
+            Encoding::Base64 => Decoder::Base64(Base64::default()),
+            Encoding::QuotedPrintable => Decoder::QuotedPrintable(QuotedPrintable::default()),
+        }
+    }
+
+    /// Whether octets were seen that do not belong in this encoding.
+    pub(super) fn dirty(&self) -> bool {
+        match self {
+            Decoder::Identity => false,
+            Decoder::Base64(base64) => base64.dirty,
+            Decoder::QuotedPrintable(printable) => printable.dirty,
+        }
+    }
+
+    /// Decodes at most [`DECODE_STEP_OCTETS`] of `wire` into `plain`. Returns how many octets were
+    /// written.
+    pub(super) fn step(&mut self, wire: &[u8], plain: &mut [u8; DECODED_STEP_OCTETS]) -> usize {
+        debug_assert!(wire.len() <= DECODE_STEP_OCTETS);
+        let mut output = Output { octets: plain, length: 0 };
+        match self {
+            Decoder::Identity => output.extend(wire),
+            Decoder::Base64(base64) => base64.step(wire, &mut output),
+            Decoder::QuotedPrintable(printable) => printable.step(wire, &mut output),
+        }
+        output.length
+    }
+
+    /// The end of the leaf: gives what was held back and still counts.
+    pub(super) fn finish(&mut self, plain: &mut [u8; DECODED_STEP_OCTETS]) -> usize {
+        let mut output = Output { octets: plain, length: 0 };
+        match self {
+            Decoder::Identity => {}
+            Decoder::Base64(base64) => base64.end_group(&mut output),
+            Decoder::QuotedPrintable(printable) => printable.finish(&mut output),
+        }
+        output.length
+    }
+}
+
+/// Decoded octets of one step. The room is enough by construction; an octet beyond it is dropped
+/// rather than a reason to fail.
+struct Output<'a> {
+    octets: &'a mut [u8; DECODED_STEP_OCTETS],
+    length: usize,
+}
+
+impl Output<'_> {
+    #[inline]
+    fn push(&mut self, octet: u8) {
+        debug_assert!(self.length < DECODED_STEP_OCTETS);
+        if let Some(place) = self.octets.get_mut(self.length) {
+            *place = octet;
+            self.length += 1;
+        }
+    }
+
+    fn extend(&mut self, octets: &[u8]) {
+        octets.iter().for_each(|octet| self.push(*octet));
+    }
+}
+
+// ---- base64 ---------------------------------------------------------------------------------
+
+/// A base64 text, with up to three characters of the group that is open.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Base64 {
+    group: u32,
+    count: u8,
+    /// Padding was seen, so that no further group should come.
+    padded: bool,
+    dirty: bool,
+}
+
+/// Values in [`BASE64`] that are no digits.
+const URL_DIGIT: u8 = 64;
+const BLANK: u8 = 128;
+const PADDING: u8 = 129;
+const FOREIGN: u8 = 130;
+
+/// What each octet is in a base64 text: a digit, one of the URL alphabet (with [`URL_DIGIT`] added,
+/// RFC 4648 5), white space, padding, or foreign.
+static BASE64: [u8; 256] = base64_table();
+
+const fn base64_table() -> [u8; 256] {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut table = [FOREIGN; 256];
+    let mut digit = 0;
+    while digit < 64 {
+        table[alphabet[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    table[b'-' as usize] = URL_DIGIT + 62;
+    table[b'_' as usize] = URL_DIGIT + 63;
+    table[b' ' as usize] = BLANK;
+    table[b'\t' as usize] = BLANK;
+    table[b'\r' as usize] = BLANK;
+    table[b'\n' as usize] = BLANK;
+    table[b'=' as usize] = PADDING;
+    table
+}
+
+impl Base64 {
+    fn step(&mut self, wire: &[u8], output: &mut Output<'_>) {
+        let mut rest = wire;
+        while let Some((octet, after)) = rest.split_first() {
+            if self.count == 0 && !self.padded {
+                rest = self.whole_groups(rest, output);
+                let Some((octet, after)) = rest.split_first() else { return };
+                self.octet(*octet, output);
+                rest = after;
+            } else {
+                self.octet(*octet, output);
+                rest = after;
+            }
+        }
+    }
+
+    /// The fast way, for groups of four digits that lie together. Returns what it left.
+    fn whole_groups<'a>(&self, mut wire: &'a [u8], output: &mut Output<'_>) -> &'a [u8] {
+        while let Some((group, after)) = wire.split_first_chunk::<4>() {
+            let digits = group.map(|octet| BASE64[usize::from(octet)]);
+            if digits.iter().fold(0, |all, digit| all | digit) >= URL_DIGIT {
+                break;
+            }
+            let bits = digits.iter().fold(0, |bits, digit| bits << 6 | u32::from(*digit));
+            let [_, first, second, third] = bits.to_be_bytes();
+            output.push(first);
+            output.push(second);
+            output.push(third);
+            wire = after;
+        }
+        wire
+    }
+
+    #[inline]
+    fn octet(&mut self, octet: u8, output: &mut Output<'_>) {
+        match BASE64[usize::from(octet)] {
+            digit if digit < URL_DIGIT => self.digit(digit, output),
+            digit if digit < BLANK => {
+                self.dirty = true;
+                self.digit(digit - URL_DIGIT, output);
+            }
+            BLANK => {}
+            PADDING => {
+                self.end_group(output);
+                self.padded = true;
+            }
+            // RFC 2045 6.8: "All line breaks or other characters not found in Table 1 must be
+            // ignored by decoding software."
+            _ => self.dirty = true,
+        }
+    }
+
+    fn digit(&mut self, digit: u8, output: &mut Output<'_>) {
+        // Digits after padding: mail clients go on with a new group, and so does this.
+        self.dirty |= self.padded;
+        self.group = self.group << 6 | u32::from(digit);
+        self.count += 1;
+        if self.count == 4 {
+            let [_, first, second, third] = self.group.to_be_bytes();
+            output.push(first);
+            output.push(second);
+            output.push(third);
+            (self.group, self.count) = (0, 0);
+        }
+    }
+
+    /// Padding or the end: two or three digits are one or two octets, a lone digit is none.
+    fn end_group(&mut self, output: &mut Output<'_>) {
+        let [_, first, second, _] = (self.group << (6 * (4 - u32::from(self.count)))).to_be_bytes();
+        match self.count {
+            0 => {}
+            1 => self.dirty = true,
+            2 => output.push(first),
+            _ => {
+                output.push(first);
+                output.push(second);
+            }
+        }
+        (self.group, self.count) = (0, 0);
+    }
+}
+
+// ---- quoted-printable -----------------------------------------------------------------------
+
+/// A quoted-printable text, with the blanks and the escape that are open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QuotedPrintable {
+    escape: Escape,
+    blanks: [u8; QP_BLANKS_HELD],
+    blank_count: u8,
+    dirty: bool,
+}
+
+/// How much of an escape has been seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Escape {
+    None,
+    Equals,
+    /// The sign and one hexadecimal digit.
+    Digit(u8),
+    /// The sign and blanks, which are held.
+    Blanks,
+    /// The sign and a carriage return, perhaps with blanks between.
+    Return,
+}
+
+impl Default for QuotedPrintable {
+    fn default() -> QuotedPrintable {
+        QuotedPrintable {
+            escape: Escape::None,
+            blanks: [0; QP_BLANKS_HELD],
+            blank_count: 0,
+            dirty: false,
+        }
+    }
+}
+
+/// Whether an octet has a meaning of its own in quoted-printable.
+static QP_SPECIAL: [bool; 256] = qp_special_table();
+
+const fn qp_special_table() -> [bool; 256] {
+    let mut table = [false; 256];
+    table[b'=' as usize] = true;
+    table[b' ' as usize] = true;
+    table[b'\t' as usize] = true;
+    table[b'\r' as usize] = true;
+    table[b'\n' as usize] = true;
+    table
+}
+
+impl QuotedPrintable {
+    fn step(&mut self, wire: &[u8], output: &mut Output<'_>) {
+        for octet in wire {
+            if self.escape == Escape::None {
+                self.text(*octet, output);
+            } else {
+                self.escaped(*octet, output);
+            }
+        }
+    }
+
+    #[inline]
+    fn text(&mut self, octet: u8, output: &mut Output<'_>) {
+        if !QP_SPECIAL[usize::from(octet)] {
+            if self.blank_count > 0 {
+                self.release_blanks(output);
+            }
+            output.push(octet);
+            return;
+        }
+        match octet {
+            b' ' | b'\t' => self.hold_blank(octet, output),
+            b'=' => {
+                self.release_blanks(output);
+                self.escape = Escape::Equals;
+            }
+            _ => {
+                // RFC 2045 6.7 (3): "any trailing white space on a Quoted-Printable line must be
+                // deleted, as it will necessarily have been added by intermediate transport agents."
+                self.blank_count = 0;
+                output.push(octet);
+            }
+        }
+    }
+
+    fn escaped(&mut self, octet: u8, output: &mut Output<'_>) {
+        match (self.escape, octet) {
+            (Escape::Equals, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                self.escape = Escape::Digit(octet);
+            }
+            (Escape::Digit(high), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
+                output.push(hexadecimal(high) << 4 | hexadecimal(octet));
+                self.escape = Escape::None;
+            }
+            // RFC 2045 6.7 (5): an equals sign last on the line is a soft line break, and by (3)
+            // it still is the last one when blanks were added.
+            (Escape::Equals | Escape::Blanks, b'\r') => {
+                self.blank_count = 0;
+                self.escape = Escape::Return;
+            }
+            (Escape::Equals | Escape::Blanks | Escape::Return, b'\n') => {
+                self.blank_count = 0;
+                self.escape = Escape::None;
+            }
+            (Escape::Equals | Escape::Blanks, b' ' | b'\t')
+                if usize::from(self.blank_count) < QP_BLANKS_HELD =>
+            {
+                self.escape = Escape::Blanks;
+                self.hold_blank(octet, output);
+            }
+            _ => {
+                self.broken_escape(output);
+                self.text(octet, output);
+            }
+        }
+    }
+
+    /// What began like an escape is none, and stands for itself.
+    fn broken_escape(&mut self, output: &mut Output<'_>) {
+        self.dirty = true;
+        match std::mem::replace(&mut self.escape, Escape::None) {
+            Escape::None | Escape::Return => {}
+            Escape::Equals | Escape::Blanks => {
+                output.push(b'=');
+                self.release_blanks(output);
+            }
+            Escape::Digit(digit) => {
+                output.push(b'=');
+                output.push(digit);
+            }
+        }
+    }
+
+    fn hold_blank(&mut self, octet: u8, output: &mut Output<'_>) {
+        if usize::from(self.blank_count) == QP_BLANKS_HELD {
+            self.dirty = true;
+            self.release_blanks(output);
+        }
+        self.blanks[usize::from(self.blank_count)] = octet;
+        self.blank_count += 1;
+    }
+
+    fn release_blanks(&mut self, output: &mut Output<'_>) {
+        output.extend(&self.blanks[..usize::from(self.blank_count)]);
+        self.blank_count = 0;
+    }
+
+    fn finish(&mut self, output: &mut Output<'_>) {
+        // The line end of a soft break before a delimiter belongs to the delimiter, so a lone sign
+        // at the end is clean.
+        if let Escape::Digit(_) = self.escape {
+            self.broken_escape(output);
+        }
+        (self.escape, self.blank_count) = (Escape::None, 0);
+    }
+}
+
+fn hexadecimal(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => digit.wrapping_sub(b'A').wrapping_add(10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(encoding: Encoding, wire: &[u8], cuts: &[usize]) -> (Vec<u8>, bool) {
+        let mut decoder = Decoder::new(encoding);
+        let (mut all, mut plain) = (Vec::new(), [0; DECODED_STEP_OCTETS]);
+        let mut from = 0;
+        for to in cuts.iter().copied().chain([wire.len()]) {
+            for piece in wire[from..to].chunks(DECODE_STEP_OCTETS) {
+                let length = decoder.step(piece, &mut plain);
+                all.extend_from_slice(&plain[..length]);
+            }
+            from = to;
+        }
+        let length = decoder.finish(&mut plain);
+        all.extend_from_slice(&plain[..length]);
+        (all, decoder.dirty())
+    }
+
+    /// Every entry whole, cut once at every octet, and in one-octet pieces.
+    fn holds(encoding: Encoding, table: &[(&str, &str, bool)]) {
+        for (wire, plain, dirty) in table {
+            let expected = (plain.as_bytes().to_vec(), *dirty);
+            let wire = wire.as_bytes();
+            let each: Vec<usize> = (0..wire.len()).collect();
+            assert_eq!(decoded(encoding, wire, &[]), expected, "{wire:?}");
+            assert_eq!(decoded(encoding, wire, &each), expected, "{wire:?} in single octets");
+            for cut in each {
+                assert_eq!(decoded(encoding, wire, &[cut]), expected, "{wire:?} cut at {cut}");
+            }
+        }
+    }
+
+    // RFC 2045 6.8 for the clean ones; the dirty ones are read as mail clients read them.
+    #[test]
+    fn base64_is_undone() {
+        holds(
+            Encoding::Base64,
+            &[
+                ("", "", false),
+                ("dmlhZ3Jh", "viagra", false),
+                ("dmlh\r\nZ3Jh\r\n", "viagra", false),
+                ("d m\tl\nh", "via", false),
+                ("dg==", "v", false),
+                ("dmk=", "vi", false),
+                ("dmk", "vi", false),
+                ("dmlhZ", "via", true),
+                ("dm!lh", "via", true),
+                ("dg==dmlh", "vvia", true),
+                ("dmk=\r\nYQ==", "via", true),
+                ("d===", "", true),
+                ("=", "", false),
+                ("Pz8_", "???", true),
+                ("Pj4-", ">>>", true),
+            ],
+        );
+    }
+
+    // RFC 2045 6.7.
+    #[test]
+    fn quoted_printable_is_undone() {
+        holds(
+            Encoding::QuotedPrintable,
+            &[
+                ("", "", false),
+                ("plain text", "plain text", false),
+                ("=76=69=61", "via", false),
+                ("=2e=2E", "..", false),
+                ("via=\r\ngra", "viagra", false),
+                ("via=\ngra", "viagra", false),
+                ("via= \t\r\ngra", "viagra", false),
+                ("via= \ngra", "viagra", false),
+                ("via \t\r\ngra", "via\r\ngra", false),
+                ("via \ngra", "via\ngra", false),
+                ("via  gra", "via  gra", false),
+                ("via =\r\ngra", "via gra", false),
+                ("via=20\r\ngra", "via \r\ngra", false),
+                ("via=", "via", false),
+                ("via=\r", "via", false),
+                ("via \t", "via", false),
+                ("via=Zgra", "via=Zgra", true),
+                ("via=7", "via=7", true),
+                ("via=7g", "via=7g", true),
+                ("==41", "=A", true),
+                ("=4=41", "=4A", true),
+                ("= x", "= x", true),
+                ("=\rx", "x", true),
+                ("=\r=41", "A", true),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_run_of_blanks_is_held_up_to_its_limit() {
+        let held = " ".repeat(QP_BLANKS_HELD);
+        let (fits, over) = (format!("a{held}\r\nb"), format!("a {held}\r\nb"));
+        assert_eq!(decoded(Encoding::QuotedPrintable, fits.as_bytes(), &[]).0, b"a\r\nb");
+        let (plain, dirty) = decoded(Encoding::QuotedPrintable, over.as_bytes(), &[]);
+        assert!(dirty && plain == format!("a{held}\r\nb").into_bytes());
+        for (wire, dirty) in [(format!("={held}\nb"), false), (format!("= {held}\nb"), true)] {
+            let each: Vec<usize> = (0..wire.len()).collect();
+            let whole = decoded(Encoding::QuotedPrintable, wire.as_bytes(), &[]);
+            assert_eq!(whole, decoded(Encoding::QuotedPrintable, wire.as_bytes(), &each));
+            assert_eq!(whole.1, dirty);
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Header blocks: fields, foldings, and where the block ends.
+//!
+//! A line is held until its colon is seen. Only the values that say how a body is to be read are
+//! kept; all others pass by. A block ends at its first empty line, and at the first line that cannot
+//! be a field, which is then the first line of the body.
+
+use super::content_type::{ContentType, Encoding, MediaType, read_encoding};
+use super::literals::WalkState;
+use super::rules::surface_bit;
+use super::{Hit, Lane, Meaning, Place, Scanner, Surface, Tags, Watch};
+use crate::limits::{
+    HEADER_BLOCK_OCTETS, HEADER_FIELD_OCTETS, HEADER_FIELDS_MAX, LINE_HELD_OCTETS,
+};
+use memchr::{memchr, memchr2};
+
+/// What is kept of a value's memory between messages.
+const VALUE_OCTETS_AT_REST: usize = 512;
+
+/// The header block that is being read, and what it has said.
+#[derive(Debug)]
+pub(super) struct HeaderBlock {
+    /// It is the header of a message, not of a part of a multipart.
+    pub(super) of_message: bool,
+    field: Option<Field>,
+    /// The name of the field as written, for watchers.
+    name: [u8; LINE_HELD_OCTETS],
+    name_length: u8,
+    /// The value of a field that is kept, unfolded.
+    pub(super) value: Vec<u8>,
+    fields: u32,
+    octets: u64,
+    walk: WalkState,
+    subject_walk: WalkState,
+    pub(super) said: Said,
+}
+
+/// What a header block says of its body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said {
+    /// The type of a part that says none.
+    pub default_type: MediaType,
+    pub content_type: Option<ContentType>,
+    pub encoding: Option<Encoding>,
+    /// An encoding that another field names, which some clients may take.
+    pub other_encoding: Option<Encoding>,
+}
+
+impl Said {
+    fn nothing(default_type: MediaType) -> Said {
+        Said { default_type, content_type: None, encoding: None, other_encoding: None }
+    }
+}
+
+impl Default for HeaderBlock {
+    fn default() -> HeaderBlock {
+        HeaderBlock {
+            of_message: false,
+            field: None,
+            name: [0; LINE_HELD_OCTETS],
+            name_length: 0,
+            value: Vec::with_capacity(VALUE_OCTETS_AT_REST),
+            fields: 0,
+            octets: 0,
+            walk: WalkState::default(),
+            subject_walk: WalkState::default(),
+            said: Said::nothing(MediaType::TEXT_PLAIN),
+        }
+    }
+}
+
+/// A field by what the scanner does with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    ContentType,
+    TransferEncoding,
+    Subject,
+    Received,
+    Other,
+}
+
+impl Field {
+    fn of_name(name: &[u8]) -> Field {
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match name.len() {
+            7 if is(b"subject") => Field::Subject,
+            8 if is(b"received") => Field::Received,
+            12 if is(b"content-type") => Field::ContentType,
+            25 if is(b"content-transfer-encoding") => Field::TransferEncoding,
+            _ => Field::Other,
+        }
+    }
+
+    fn is_kept(self) -> bool {
+        matches!(self, Field::ContentType | Field::TransferEncoding)
+    }
+}
+
+impl<W: Watch> Scanner<W> {
+    /// A header block begins: that of a message, or that of a part of a multipart.
+    pub(super) fn begin_header(&mut self, default_type: MediaType, of_message: bool) {
+        self.place = Place::HeaderLine;
+        let header = &mut self.header;
+        header.of_message = of_message;
+        header.field = None;
+        header.value.clear();
+        (header.fields, header.octets) = (0, 0);
+        header.walk = self.rules.header().map_or_else(WalkState::default, |walk| walk.start());
+        header.said = Said::nothing(default_type);
+        self.parts += 1;
+    }
+
+    /// The number of the part that is being read.
+    pub(super) fn part(&self) -> u32 {
+        self.parts.saturating_sub(1)
+    }
+
+    pub(super) fn header_line(&mut self, content: &[u8]) -> usize {
+        if self.line.length() == 0 {
+            match content.first() {
+                // RFC 5322 2.2.3: a line that begins with white space goes on with the field.
+                Some(b' ' | b'\t') if self.header.field.is_some() => {
+                    self.place = Place::FieldValue;
+                    return 0;
+                }
+                Some(b' ' | b'\t') => {
+                    self.end_header_at_text(self.offset);
+                    return 0;
+                }
+                Some(b'-') if self.frames.has_boundary() => {
+                    self.place = Place::MaybeDelimiter { in_header: true };
+                    return 0;
+                }
+                _ => {}
+            }
+        }
+        let room = content.len().min(self.line.room());
+        let end = memchr2(b':', b'\n', &content[..room]).map(|at| at + 1);
+        let taken = end.unwrap_or(room);
+        self.line.hold(&content[..taken]);
+        if end.is_some() || self.line.room() == 0 {
+            // The octets that were taken here lie behind the offset only after this step.
+            self.judge_header_line(self.offset + taken as u64);
+        }
+        taken
+    }
+
+    /// The start of a line is known up to its colon, its end, or the room for it: what is it?
+    /// `behind` is the content offset behind the held octets.
+    fn judge_header_line(&mut self, behind: u64) {
+        let (octets, length) = self.line.take();
+        let line = &octets[..length];
+        let start = behind - length as u64;
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        match text.strip_suffix(b":").map(trim_blanks_at_end) {
+            None if text.is_empty() || text == b"\r" => {
+                self.end_field();
+                self.end_header(behind);
+            }
+            // RFC 5322 2.2: "A field name MUST be composed of printable US-ASCII characters (i.e.,
+            // characters that have values between 33 and 126, inclusive), except colon."
+            Some(name) if is_name(name) => self.begin_field(line, name, start),
+            // A name longer than what is held is of no field that the scanner knows.
+            None if text.len() == LINE_HELD_OCTETS && is_name(text) => {
+                self.tag(Tags::MIME_AMBIGUOUS);
+                self.begin_field(line, text, start);
+            }
+            _ if self.is_mailbox_line(line) => {
+                let ended = text.len() < line.len();
+                self.place = if ended { Place::HeaderLine } else { Place::MailboxLine };
+            }
+            _ => {
+                self.end_header_at_text(start);
+                self.read_again(line, behind);
+            }
+        }
+    }
+
+    /// RFC 4155 A: the line that separates messages in a mailbox file, here before the first field.
+    fn is_mailbox_line(&self, line: &[u8]) -> bool {
+        let first = self.header.fields == 0 && self.header.of_message;
+        first && line.starts_with(b"From ")
+    }
+
+    pub(super) fn mailbox_line(&mut self, content: &[u8]) -> usize {
+        let Some(end) = memchr(b'\n', content) else { return content.len() };
+        self.place = Place::HeaderLine;
+        end + 1
+    }
+
+    fn begin_field(&mut self, line: &[u8], name: &[u8], start: u64) {
+        self.end_field();
+        let field = Field::of_name(name);
+        // RFC 5322 4.5: white space before the colon is obsolete syntax, which not every client
+        // reads.
+        if field.is_kept() && name.len() + 1 < line.len() {
+            self.tag(Tags::MIME_AMBIGUOUS);
+        }
+        let header = &mut self.header;
+        header.field = Some(field);
+        header.name[..name.len()].copy_from_slice(name);
+        header.name_length = name.len() as u8;
+        header.fields = header.fields.saturating_add(1);
+        if header.fields > HEADER_FIELDS_MAX {
+            self.tag(Tags::HEADER_LIMIT);
+        }
+        if field == Field::Received && self.part() == 0 {
+            self.findings.count_received_field();
+        }
+        let subject = self.rules.subject();
+        self.header.subject_walk = subject.map_or_else(WalkState::default, |walk| walk.start());
+        self.place = Place::FieldValue;
+        self.header_octets(line, start);
+    }
+
+    pub(super) fn field_value(&mut self, content: &[u8]) -> usize {
+        let end = memchr(b'\n', content).map(|at| at + 1);
+        let taken = &content[..end.unwrap_or(content.len())];
+        if end.is_some() {
+            self.place = Place::HeaderLine;
+        }
+        self.header_octets(taken, self.offset);
+        match self.header.field {
+            Some(field) if field.is_kept() => self.keep_value(taken),
+            // Only the header of the message itself is shown as its subject.
+            Some(Field::Subject) if self.part() == 0 => self.subject_octets(taken),
+            _ => {}
+        }
+        taken.len()
+    }
+
+    /// RFC 5322 2.2.3: unfolding removes the line ends and nothing else.
+    fn keep_value(&mut self, octets: &[u8]) {
+        let value = &mut self.header.value;
+        for octet in octets.iter().filter(|octet| !matches!(octet, b'\r' | b'\n')) {
+            if value.len() == HEADER_FIELD_OCTETS {
+                self.findings.add(Tags::HEADER_LIMIT, super::Score::ZERO);
+                return;
+            }
+            value.push(*octet);
+        }
+    }
+
+    /// The field that was open is complete.
+    fn end_field(&mut self) {
+        let Some(field) = self.header.field.take() else { return };
+        let part = self.part();
+        let header = &mut self.header;
+        let name = &header.name[..usize::from(header.name_length)];
+        let value = field.is_kept().then_some(header.value.as_slice());
+        self.watch.header_field(part, name, value);
+        let clear = match field {
+            Field::ContentType => header.said.add_content_type(ContentType::read(&header.value)),
+            Field::TransferEncoding => header.said.add_encoding(read_encoding(&header.value)),
+            Field::Subject | Field::Received | Field::Other => true,
+        };
+        if field.is_kept() {
+            header.value.clear();
+            header.value.shrink_to(VALUE_OCTETS_AT_REST);
+        }
+        if !clear {
+            self.tag(Tags::MIME_AMBIGUOUS);
+        }
+    }
+
+    /// The block ends in front of a line that is no field.
+    fn end_header_at_text(&mut self, offset: u64) {
+        self.end_field();
+        self.tag(Tags::MIME_AMBIGUOUS);
+        self.end_header(offset);
+    }
+
+    /// The content ends inside the block.
+    pub(super) fn end_header_at_end(&mut self) {
+        if self.line.length() > 0 && self.line.octets() != b"\r" {
+            self.judge_header_line(self.offset);
+        } else {
+            self.line.clear();
+            self.end_field();
+            self.end_header(self.offset);
+        }
+    }
+
+    /// A delimiter cuts the block off at `start`, and so the header of a message that would begin
+    /// there.
+    pub(super) fn cut_off_header(&mut self, start: u64) {
+        self.place = Place::HeaderLine;
+        while self.place == Place::HeaderLine {
+            self.end_field();
+            self.end_header(start);
+        }
+    }
+
+    /// Octets of the block: counted, and walked for rules on headers.
+    fn header_octets(&mut self, octets: &[u8], start: u64) {
+        self.header.octets += octets.len() as u64;
+        if self.header.octets > HEADER_BLOCK_OCTETS {
+            self.tag(Tags::HEADER_LIMIT);
+        }
+        let part = self.part();
+        let Some(walk) = self.rules.header() else { return };
+        let Scanner { matches, findings, .. } = self;
+        self.header.walk = walk.walk(self.header.walk, octets, |place, meaning: Meaning| {
+            let asked = meaning.surfaces & surface_bit(Surface::Header) != 0;
+            if asked && matches.first(Lane::Header, meaning.rule) {
+                let offset = start + place as u64;
+                findings.note(Hit { rule: meaning.rule, surface: Surface::Header, part, offset });
+            }
+        });
+    }
+
+    /// Octets of a subject, walked with its foldings undone.
+    fn subject_octets(&mut self, octets: &[u8]) {
+        let Some(walk) = self.rules.subject() else { return };
+        let Scanner { matches, findings, offset, .. } = self;
+        let mut start = 0;
+        for line in octets.split(|octet| matches!(octet, b'\r' | b'\n')) {
+            let state = self.header.subject_walk;
+            self.header.subject_walk = walk.walk(state, line, |place, meaning: Meaning| {
+                let asked = meaning.surfaces & surface_bit(Surface::Subject) != 0;
+                if asked && matches.first(Lane::Subject, meaning.rule) {
+                    let (rule, offset) = (meaning.rule, *offset + (start + place) as u64);
+                    findings.note(Hit { rule, surface: Surface::Subject, part: 0, offset });
+                }
+            });
+            start += line.len() + 1;
+        }
+    }
+}
+
+impl Said {
+    /// Adds what a field says. False if clients may take one or the other.
+    fn add_content_type(&mut self, read: ContentType) -> bool {
+        let Some(before) = &mut self.content_type else {
+            let clear = !read.ambiguous;
+            self.content_type = Some(read);
+            return clear;
+        };
+        // Of two types the one that has parts is followed, since the raw walk sees the other
+        // reading; of two that have parts, the boundaries of both.
+        let composite = |media_type: &MediaType| match media_type {
+            one if one.is_multipart() => 2,
+            one if one.is_message() => 1,
+            _ => 0,
+        };
+        let (old, new) = (composite(&before.media_type), composite(&read.media_type));
+        if new > old {
+            *before = read;
+        } else if new == old {
+            read.boundaries.into_iter().flatten().for_each(|boundary| before.add(boundary));
+        }
+        false
+    }
+
+    fn add_encoding(&mut self, (encoding, ambiguous): (Encoding, bool)) -> bool {
+        match self.encoding {
+            None => {
+                self.encoding = Some(encoding);
+                !ambiguous
+            }
+            Some(first) => {
+                // The raw walk covers the reading without an encoding.
+                if first == Encoding::Identity {
+                    self.encoding = Some(encoding);
+                } else if encoding != first && encoding != Encoding::Identity {
+                    self.other_encoding = Some(encoding);
+                }
+                false
+            }
+        }
+    }
+}
+
+fn is_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|octet| matches!(octet, 33..=126) && *octet != b':')
+}
+
+fn trim_blanks_at_end(name: &[u8]) -> &[u8] {
+    let end = name.iter().rposition(|octet| !matches!(octet, b' ' | b'\t'));
+    &name[..end.map_or(0, |end| end + 1)]
+}
