@@ -348,7 +348,9 @@ impl<W: Watch> Scanner<W> {
             boundaries: [None; 2],
             ambiguous: false,
         };
-        let content_type = said.content_type.unwrap_or_else(supposed);
+        // RFC 2045 5.2: a field that says nothing is as good as none.
+        let written = said.content_type.filter(|written| !written.media_type.octets().is_empty());
+        let content_type = written.unwrap_or_else(supposed);
         let kind = self.kind_of(&content_type);
         let named = said.encoding.unwrap_or_default();
         // RFC 2045 6.4: of a composite type, "it is EXPRESSLY FORBIDDEN to use any encodings other
