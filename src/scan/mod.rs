@@ -6,7 +6,7 @@
 //! [`Findings`]: tags with a score, and where they were found. It knows nothing of recipients.
 //!
 //! The octets go two ways. The raw walk takes them as they come. The reading of the structure
-//! (`header`, then `structure`, then `decode`) is a flat machine of [`Place`]s that can stop after
+//! (`header`, then `structure`, then `decode`) is a flat machine of `Place`s that can stop after
 //! every octet: it looks for line ends, holds back at most the start of one line until it is known
 //! what the line is, and never goes back.
 
