@@ -12,12 +12,22 @@ pub struct ClassId(pub(crate) u16);
 pub struct RouteId(pub(crate) u16);
 
 impl ClassId {
+    /// The class at this place of the list that [`Policy::new`](super::Policy::new) is given.
+    pub const fn at(place: u16) -> ClassId {
+        ClassId(place)
+    }
+
     pub(super) fn index(self) -> usize {
         usize::from(self.0)
     }
 }
 
 impl RouteId {
+    /// The route at this place of the list of routes.
+    pub const fn at(place: u16) -> RouteId {
+        RouteId(place)
+    }
+
     /// Its place in the list of routes.
     pub fn index(self) -> usize {
         usize::from(self.0)

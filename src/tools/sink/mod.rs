@@ -1,12 +1,14 @@
 //! A next hop for tests: takes mail by SMTP or LMTP, answers as scripted, and keeps what it got.
 //!
 //! [`SinkSession`] is sans-IO, as everything that speaks a protocol here: the simulated world drives
-//! it in memory, `serve` over sockets.
+//! it in memory, [`serve`] over sockets.
 
 mod script;
+mod serve;
 mod session;
 
 pub use script::{Script, ScriptFault, Scripted};
+pub use serve::{Serving, SinkListener, serve};
 pub use session::{SinkEffect, SinkSession};
 
 use std::sync::{Arc, Mutex, PoisonError};

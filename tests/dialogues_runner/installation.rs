@@ -1,0 +1,266 @@
+//! The test installation: domains, recipients, classes, rules, and the settings of a vector.
+
+use super::vector::{Setting, Vector};
+use postern::policy::{
+    Action, Class, ClassId, Domain, Line, Pattern, Place, Policy, Recipients, RouteId, When,
+};
+use postern::relay::{Address, NextHop, Protocol, Route, Routes};
+use postern::scan::{RuleSpec, Rules, Score, Surface, TagId, TagSet, Tags};
+use postern::session::{Listener, Mixed, Tables};
+use postern::tools::sink::{KeptMessage, Script};
+use postern::wire::{Newlines, Reply, replies};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The server's name.
+pub const HOSTNAME: &str = "mx.example.net";
+/// The public GTUBE test line.
+pub const SPAM: &str = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X";
+/// What the scanner tags as malware.
+pub const VIRUS: &str = "TEST*MALWARE*MARK*9F3A";
+
+const STANDARD: ClassId = ClassId::at(0);
+const LAX: ClassId = ClassId::at(1);
+const QUARANTINED: ClassId = ClassId::at(2);
+const DEFERRED: ClassId = ClassId::at(3);
+const NEXT_HOP: RouteId = RouteId::at(0);
+const QUARANTINE: RouteId = RouteId::at(1);
+
+/// All that a gateway is started with.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    pub listeners: Vec<Arc<Listener>>,
+    pub tables: Arc<Tables>,
+}
+
+impl Installation {
+    /// The installation with a vector's settings.
+    ///
+    /// # Errors
+    /// A setting that is not known, with file and line.
+    pub fn for_vector(vector: &Vector) -> Result<Installation, String> {
+        let mut listener = base_listener();
+        for setting in &vector.settings {
+            apply(&mut listener, setting)
+                .map_err(|fault| format!("{}: {fault}", vector.place(setting.line)))?;
+        }
+        Ok(Installation::with(&listener))
+    }
+
+    /// The installation with these settings.
+    pub fn with(settings: &Listener) -> Installation {
+        let listener = |name: &str, protocol| {
+            Arc::new(Listener { name: name.to_owned(), protocol, ..settings.clone() })
+        };
+        let listeners = vec![listener("smtp", Protocol::Smtp), listener("lmtp", Protocol::Lmtp)];
+        Installation { listeners, tables: Arc::new(tables()) }
+    }
+}
+
+/// The settings of a vector that sets nothing.
+pub fn base_listener() -> Listener {
+    Listener {
+        size_octets_max: 100_000,
+        messages_max: 100,
+        quarantine: Some(QUARANTINE),
+        ..Listener::new("smtp", Protocol::Smtp, HOSTNAME)
+    }
+}
+
+/// The routes: a next hop, and a Maildir for quarantine.
+pub fn routes(next_hop: Address, protocol: Protocol, quarantine: PathBuf) -> Routes {
+    let to = NextHop::Server { protocol, addresses: vec![next_hop] };
+    Routes {
+        hostname: HOSTNAME.to_owned(),
+        routes: vec![
+            Route { name: "next-hop".to_owned(), to },
+            Route { name: "quarantine".to_owned(), to: NextHop::Maildir(quarantine) },
+        ],
+    }
+}
+
+/// What the next hop answers.
+pub fn script() -> Result<Arc<Script>, String> {
+    let mut script = Script::default();
+    for line in ["late450=end:450 4.2.0 busy", "late550=end:550 5.2.0 no", "slow1=late:1000"] {
+        script.add(line).map_err(|fault| fault.to_string())?;
+    }
+    Ok(Arc::new(script))
+}
+
+/// The messages that a sink has taken for a recipient.
+pub fn taken_for(messages: Vec<KeptMessage>, recipient: &str) -> Vec<Vec<u8>> {
+    let wanted = normal(recipient.as_bytes());
+    let is_wanted =
+        |message: &KeptMessage| message.recipients.iter().any(|address| normal(address) == wanted);
+    messages.into_iter().filter(is_wanted).map(|message| message.content).collect()
+}
+
+/// An address with its local-part unquoted and its domain in lower case.
+pub fn normal(address: &[u8]) -> Vec<u8> {
+    let Some(at) = address.iter().rposition(|octet| *octet == b'@') else {
+        return match address.eq_ignore_ascii_case(b"postmaster") {
+            true => b"postmaster@example.net".to_vec(),
+            false => address.to_vec(),
+        };
+    };
+    let local_part = postern::wire::unquoted(&address[..at]);
+    [&*local_part, b"@", &address[at + 1..].to_ascii_lowercase()].concat()
+}
+
+fn tables() -> Tables {
+    let mut tags = Tags::new();
+    let mut tag = |name| tags.intern(name).expect("there is room for two tags");
+    let (spam, malware) = (tag("spam"), tag("malware"));
+    let rule = |name: &str, literal: &str| RuleSpec {
+        name: name.to_owned(),
+        literals: vec![literal.as_bytes().to_vec()],
+        surfaces: vec![Surface::Raw, Surface::Text, Surface::Part],
+        tag: name.to_owned(),
+        score: Score::ZERO,
+        observe: false,
+    };
+    let rules = Rules::compile(tags, &[rule("spam", SPAM), rule("malware", VIRUS)])
+        .expect("the installation's own rules");
+    let given =
+        [spam, malware, Tags::SCAN_LATE].into_iter().fold(TagSet::default(), |mut given, tag| {
+            given.insert(tag);
+            given
+        });
+    let domains = ["example.net", "example.com"].map(|name| (name.as_bytes().into(), domain()));
+    let policy = Policy::new(
+        domains,
+        b"example.net".as_slice().into(),
+        classes(spam, malware),
+        &given,
+        Score::ZERO,
+    );
+    Tables { policy, rules: Arc::new(rules) }
+}
+
+fn classes(spam: TagId, malware: TagId) -> Vec<Class> {
+    let line = |tag, then: Action| Line {
+        when: When { tag: Some(tag), score: None },
+        then,
+        add: None,
+        place: Place::default(),
+    };
+    let class = |name: &str, found: Action, late: Action| {
+        let found = |tag| line(tag, found.clone());
+        Class::new(name, vec![found(spam), found(malware), line(Tags::SCAN_LATE, late)])
+    };
+    let late = || Action::Defer(Reply::new(451, 7, 1, "scan out of time"));
+    let accept = || Action::Accept { route: None };
+    let flagged =
+        Line { add: Some(b"X-Spam-Flag: YES\r\n".as_slice().into()), ..line(spam, accept()) };
+    let aside = || Action::Quarantine(QUARANTINE);
+    vec![
+        class("standard", Action::Reject(replies::CONTENT_REFUSED), late()),
+        Class::new("lax", vec![flagged, line(malware, accept()), line(Tags::SCAN_LATE, accept())]),
+        class("quar", aside(), aside()),
+        class("defer", Action::Defer(replies::CONTENT_DEFERRED), late()),
+    ]
+}
+
+fn domain() -> Domain {
+    let numbered = [("ok", 99), ("lax", 9), ("quar", 9), ("defer", 9)];
+    let listed = numbered
+        .iter()
+        .flat_map(|(name, most)| (1..=*most).map(move |number| format!("{name}{number}")));
+    let single = ["late450", "late550", "slow1"].map(str::to_owned);
+    let refused = [
+        ("full", Reply::new(452, 2, 2, "mailbox full")),
+        ("busy", Reply::new(450, 2, 0, "mailbox busy")),
+    ];
+    Domain {
+        route: NEXT_HOP,
+        recipients: Recipients::Listed(
+            listed.chain(single).map(|name| name.into_bytes().into()).collect(),
+        ),
+        class: STANDARD,
+        exceptions: vec![
+            (Pattern::read("postmaster"), LAX),
+            (Pattern::read("lax*"), LAX),
+            (Pattern::read("quar*"), QUARANTINED),
+            (Pattern::read("defer*"), DEFERRED),
+        ],
+        refused: refused.map(|(name, reply)| (name.as_bytes().into(), reply)).into_iter().collect(),
+    }
+}
+
+fn apply(listener: &mut Listener, setting: &Setting) -> Result<(), String> {
+    let Setting { key, value, .. } = setting;
+    let unknown = || format!("the setting {key}={value} is not known");
+    let count = || value.parse().map_err(|_| unknown());
+    let switch = || match value.as_str() {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(unknown()),
+    };
+    match key.as_str() {
+        "size" => listener.size_octets_max = value.parse().map_err(|_| unknown())?,
+        "rcptmax" => listener.recipients_max = value.parse().map_err(|_| unknown())?,
+        "mailmax" => listener.messages_max = count()?,
+        "errors" => listener.errors_max = count()?,
+        "loops" => listener.received_max = count()?,
+        "junk" => listener.junk_max = count()?,
+        "smtputf8" => listener.smtputf8 = switch()?,
+        "dsn" => listener.dsn = switch()?,
+        "idle" => listener.idle_timeout = span(value).ok_or_else(unknown)?,
+        "banner-pause" => listener.banner_pause = span(value).ok_or_else(unknown)?,
+        "early-talk" => {
+            listener.early_talk_refused = match value.as_str() {
+                "reject" => true,
+                "accept" | "allow" => false,
+                _ => return Err(unknown()),
+            }
+        }
+        "newlines" => {
+            listener.newlines = match value.as_str() {
+                "reject" => Newlines::Reject,
+                "normalize" => Newlines::Normalize,
+                _ => return Err(unknown()),
+            }
+        }
+        "mixed" => {
+            listener.mixed = match value.as_str() {
+                "split" => Mixed::Split,
+                "quarantine" => Mixed::Quarantine,
+                "strictest" => Mixed::Strictest,
+                _ => return Err(unknown()),
+            }
+        }
+        _ if LATER_DEFAULTS.contains(&(key.as_str(), value.as_str())) => {}
+        _ if LATER_DEFAULTS.iter().any(|(later, _)| later == key) => {
+            return Err(format!("the setting {key}={value} belongs to a later feature"));
+        }
+        _ => return Err(unknown()),
+    }
+    Ok(())
+}
+
+/// Settings of features that are not there yet, with the values that ask for nothing.
+const LATER_DEFAULTS: [(&str, &str); 13] = [
+    ("prdr", "on"),
+    ("prdr", "off"),
+    ("resume", "off"),
+    ("checkpoint", "off"),
+    ("starttls", "on"),
+    ("starttls", "off"),
+    ("require-tls", "off"),
+    ("maxconn", "1000"),
+    ("binarymime", "off"),
+    ("replay", "off"),
+    ("prdr353", "20s"),
+    ("scan", "30s"),
+    ("on-scan-fail", "defer"),
+];
+
+/// `300ms`, `20s`.
+fn span(text: &str) -> Option<Duration> {
+    match text.strip_suffix("ms") {
+        Some(number) => number.parse().ok().map(Duration::from_millis),
+        None => text.strip_suffix('s')?.parse().ok().map(Duration::from_secs),
+    }
+}
