@@ -16,6 +16,8 @@
 //! source: octets, answers and time are arguments. So the same code runs under [`shard`] on real
 //! sockets and under [`sim`] in a made-up world, thousands of times faster than life.
 
+pub mod config;
+pub mod control;
 pub mod limits;
 pub mod now;
 pub mod policy;

@@ -266,9 +266,26 @@ pub const STORE_THREADS: usize = 4;
 /// Log records of one shard that wait for the log; more are dropped and counted.
 pub const LOG_RECORDS_WAITING: usize = 8_192;
 
+/// Octets of a peer's text that are kept in one field of a log record.
+pub const LOG_FIELD_OCTETS: usize = 256;
+
 /// How long, in milliseconds, a ring that ends waits for the last completions before it gives up
 /// the memory that the kernel may still write to.
 pub const RING_DRAIN_MS: u64 = 5_000;
+
+// ---- config -------------------------------------------------------------------------------
+
+/// Classes that decide differently: each pair of them is compared when the configuration is loaded.
+pub const CLASSES_MAX: usize = 64;
+
+/// Lines of one class, those of the class that it is like included.
+pub const CLASS_LINES_MAX: usize = 64;
+
+/// Default of the clients' connections, for the whole process.
+pub const CONNECTIONS_DEFAULT: usize = 10_000;
+
+/// Default of the memory for message bodies, in octets, for the whole process.
+pub const BODY_MEMORY_DEFAULT: u64 = 256 << 20;
 
 // ---- relations ----------------------------------------------------------------------------
 

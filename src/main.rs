@@ -1,1 +1,197 @@
-fn main() {}
+//! The command line of postern.
+
+use clap::{Parser, Subcommand};
+use postern::config::{Config, summary};
+use postern::control;
+use postern::relay::Protocol;
+use postern::shard::gateway::{Gateway, GatewaySettings, cpus_allowed};
+use postern::tools;
+use postern::tools::sink::{Kept, Script, SinkListener};
+use std::error::Error;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// A heap for each thread: shards do not meet in the allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// An inbound mail edge gateway: one scan a message, one verdict a recipient, all replies in one
+/// write, and no 250 before the next hop's.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take mail. Without a configuration: loopback ports and Maildirs under ./postern-data.
+    Serve {
+        /// The configuration.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Check a configuration and say what it amounts to.
+    Check {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Scan a message and say what would become of it for each recipient.
+    Scan {
+        /// The message.
+        file: PathBuf,
+        /// A recipient; may be given several times.
+        #[arg(long)]
+        rcpt: Vec<String>,
+        /// The configuration; without one the embedded one.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Be a next hop for tests: take mail, answer as scripted, count it.
+    Sink {
+        /// Where to listen: IP:PORT, or the path of a unix socket.
+        address: String,
+        /// Speak LMTP rather than SMTP.
+        #[arg(long)]
+        lmtp: bool,
+        /// An answer: LOCAL-PART=rcpt:CODE TEXT, =end:CODE TEXT or =late:MILLISECONDS.
+        #[arg(long)]
+        answer: Vec<String>,
+        /// Write each message into this folder, as a file.
+        #[arg(long)]
+        keep: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Serve { config } => serve(config.as_deref()),
+        Command::Check { file } => check(&file),
+        Command::Scan { file, rcpt, config } => scan(&file, &rcpt, config.as_deref()),
+        Command::Sink { address, lmtp, answer, keep } => {
+            sink(&address, lmtp, &answer, keep.as_deref())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Configuration(faults)) => {
+            eprintln!("{:?}", miette::Report::new(faults));
+            ExitCode::from(2)
+        }
+        Err(Failure::Other(error)) => {
+            eprintln!("postern: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why a command has failed.
+enum Failure {
+    Configuration(postern::config::Faults),
+    Other(Box<dyn Error>),
+}
+
+impl From<postern::config::Faults> for Failure {
+    fn from(faults: postern::config::Faults) -> Failure {
+        Failure::Configuration(faults)
+    }
+}
+
+/// Errors that are told in one line.
+macro_rules! told_in_one_line {
+    ($($error:ty),+ $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Failure {
+                Failure::Other(Box::new(error))
+            }
+        })+
+    };
+}
+
+told_in_one_line!(
+    std::io::Error,
+    control::ControlError,
+    postern::shard::gateway::GatewayError,
+    postern::shard::executor::ShardPanicked,
+    tools::sink::ScriptFault,
+);
+
+fn load(config: Option<&Path>) -> Result<Config, Failure> {
+    Ok(match config {
+        Some(path) => Config::load(path)?,
+        None => Config::embedded(Path::new("."))?,
+    })
+}
+
+fn serve(path: Option<&Path>) -> Result<(), Failure> {
+    let config = load(path)?;
+    let shards = config.shards.unwrap_or_else(|| cpus_allowed().len().max(1));
+    let (producers, consumers) = control::log_queues(shards);
+    let gateway = Gateway::start(GatewaySettings {
+        shards,
+        listeners: config.listeners.clone(),
+        tables: Arc::clone(&config.tables),
+        routes: Arc::clone(&config.routes),
+        connections_max: config.connections_max,
+        body_memory_octets: config.body_memory_octets,
+        log: producers,
+    })?;
+    let log = control::LogWriter::start(&config.log, consumers)?;
+    for ((_, listener), address) in config.listeners.iter().zip(gateway.addresses()) {
+        eprintln!("postern: {} listens on {address}", listener.name);
+    }
+    if path.is_none() {
+        eprintln!("{}", what_next());
+    }
+    let ended = control::run(gateway.handle(), config.admin);
+    if ended.is_err() {
+        gateway.handle().drain();
+    }
+    gateway.join()?;
+    drop(log);
+    Ok(ended?)
+}
+
+/// What a newcomer may try next, with the embedded configuration.
+fn what_next() -> &'static str {
+    "postern: mail for example.net and localhost goes into Maildirs below ./postern-data. Try:\n  \
+     swaks --server 127.0.0.1:2525 --to you@example.net\n  \
+     swaks --server 127.0.0.1:2525 --to you@example.net --body \
+     'XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X'\n  \
+     find postern-data -type f; curl -s http://127.0.0.1:9925/metrics\n\
+     postern: stop with Ctrl-C"
+}
+
+fn check(path: &Path) -> Result<(), Failure> {
+    print!("{}", summary(&Config::load(path)?));
+    Ok(())
+}
+
+fn scan(file: &Path, recipients: &[String], config: Option<&Path>) -> Result<(), Failure> {
+    let config = load(config)?;
+    let message = std::fs::read(file)?;
+    print!("{}", tools::scan::report(&config, &message, recipients));
+    Ok(())
+}
+
+fn sink(address: &str, lmtp: bool, answers: &[String], keep: Option<&Path>) -> Result<(), Failure> {
+    let mut script = Script::default();
+    for answer in answers {
+        script.add(answer)?;
+    }
+    let listener: SinkListener = match address.starts_with('/') {
+        true => UnixListener::bind(address)?.into(),
+        false => TcpListener::bind(address)?.into(),
+    };
+    let protocol = if lmtp { Protocol::Lmtp } else { Protocol::Smtp };
+    let kept = Kept::default();
+    let serving = tools::sink::serve(listener, protocol, Arc::new(script), kept.clone())?;
+    eprintln!("postern: sink listens on {address}; stop with Ctrl-C");
+    tools::sink::watch(&kept, keep)?;
+    drop(serving);
+    Ok(())
+}

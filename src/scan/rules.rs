@@ -109,6 +109,23 @@ pub enum RuleError {
     },
 }
 
+impl RuleError {
+    /// The place of the rule in the list.
+    pub fn rule(&self) -> usize {
+        match self {
+            RuleError::NoLiterals { rule, .. }
+            | RuleError::NoSurfaces { rule, .. }
+            | RuleError::EmptyLiteral { rule, .. }
+            | RuleError::LiteralTooLong { rule, .. }
+            | RuleError::TooManyRules { rule, .. }
+            | RuleError::TooManyLiterals { rule, .. }
+            | RuleError::TooManyTags { rule, .. }
+            | RuleError::TooManyEnds { rule, .. }
+            | RuleError::TablesTooLarge { rule, .. } => *rule,
+        }
+    }
+}
+
 /// A compiled rule set: immutable, shared as `Arc<Rules>` by every shard.
 ///
 /// One optimisation is decided here. The decoded octets of a leaf without a transfer encoding
