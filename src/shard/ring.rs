@@ -133,7 +133,8 @@ pub enum Event<'event> {
         socket: SocketId,
     },
     /// The connection is lost in both directions and is to be closed. It is the last event of the
-    /// socket. Octets that the peer had sent before came first.
+    /// socket. Octets that the peer had sent before came first; [`Event::PeerClosed`] may have, too,
+    /// when a send met the reset before the receive did.
     Broken {
         /// Which socket.
         socket: SocketId,
