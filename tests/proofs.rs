@@ -8,13 +8,14 @@ mod dialogues_runner;
 use dialogues_runner::installation::{Installation, SPAM, VIRUS, base_listener};
 use dialogues_runner::memory::Memory;
 use dialogues_runner::reply::{Inbox, Reply};
-use dialogues_runner::sockets::Sockets;
+use dialogues_runner::sockets::{Client, Sockets};
 use dialogues_runner::stage::{ConnectionId, Stage};
 use postern::relay::Protocol;
 use postern::session::Listener;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use std::net::Ipv4Addr;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
 /// Reached only by a failure.
@@ -29,16 +30,16 @@ fn installation() -> Installation {
 }
 
 /// A client that has greeted.
-struct Client<'a> {
+struct Sender<'a> {
     stage: &'a mut dyn Stage,
     connection: ConnectionId,
     inbox: Inbox,
 }
 
-impl Client<'_> {
-    fn greeted(stage: &mut dyn Stage) -> Client<'_> {
+impl Sender<'_> {
+    fn greeted(stage: &mut dyn Stage) -> Sender<'_> {
         let connection = stage.connect("lmtp", Ipv4Addr::LOCALHOST.into()).unwrap();
-        let mut client = Client { stage, connection, inbox: Inbox::default() };
+        let mut client = Sender { stage, connection, inbox: Inbox::default() };
         client.write("LHLO client.example\r\n");
         client.replies(2);
         client
@@ -100,7 +101,7 @@ fn mixed_recipients(count: usize) -> (Vec<String>, Vec<u16>) {
 
 fn one_scan_one_write(stage: &mut dyn Stage, recipients: usize) {
     let (names, codes) = mixed_recipients(recipients);
-    let mut client = Client::greeted(stage);
+    let mut client = Sender::greeted(stage);
     client.envelope(&names);
     assert_eq!(client.content(SPAM, recipients), codes);
     assert_eq!(stage.scans(), 1, "{recipients} recipients");
@@ -130,14 +131,38 @@ fn over_sockets_a_reply_set_is_one_send_operation() {
     for recipients in RECIPIENTS {
         let mut stage = Sockets::start(&installation(), Protocol::Lmtp).unwrap();
         let names: Vec<String> = (0..recipients).map(|n| format!("ok{}", n % 99 + 1)).collect();
-        let mut client = Client::greeted(&mut stage);
+        let mut client = Sender::greeted(&mut stage);
         client.envelope(&names);
-        let Client { connection, inbox, .. } = client;
+        let Sender { connection, inbox, .. } = client;
         let before = stage.sends();
-        let mut client = Client { stage: &mut stage, connection, inbox };
+        let mut client = Sender { stage: &mut stage, connection, inbox };
         assert_eq!(client.content(SPAM, recipients), vec![550; recipients]);
         assert_eq!(stage.sends() - before, 1, "{recipients} recipients");
         assert_eq!(stage.scans(), 1, "{recipients} recipients");
+    }
+}
+
+/// The gauge itself: small writes that follow each other look like one read, and are told apart.
+#[test]
+fn two_writes_in_one_read_are_two_segments() {
+    for writes in [1, 2, 5] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.set_nodelay(true).unwrap();
+        for _ in 0..writes {
+            server.write_all(b"250 ok\r\n").unwrap();
+        }
+        // Loopback delivers within the call that sends: all is there.
+        stream.set_nonblocking(true).unwrap();
+        let mut client = Client::on(stream);
+        client.read();
+        assert_eq!(client.arrived.len(), 1);
+        assert_eq!(client.arrived[0].segments, writes);
+        let mut inbox = Inbox::default();
+        client.arrived.drain(..).for_each(|arrived| inbox.push(arrived));
+        while inbox.next().unwrap().is_some() {}
+        assert_eq!(inbox.in_one_write(writes as usize).is_ok(), writes == 1);
     }
 }
 
