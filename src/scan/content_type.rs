@@ -381,10 +381,8 @@ impl<'a> Reader<'a> {
     fn skip_blanks_and_comments(&mut self) {
         let (mut depth, mut escaped) = (0u32, false);
         let length = self.rest.iter().position(|octet| {
-            let literal = {
-                let e = escaped;
-                std::mem::replace(&mut escaped, *octet == b'\\' && !e && depth > 0)
-            };
+            let literal = escaped;
+            escaped = *octet == b'\\' && !literal && depth > 0;
             match octet {
                 _ if literal => {}
                 b'(' => depth += 1,

@@ -26,7 +26,7 @@ pub(super) struct HeaderBlock {
     name: [u8; LINE_HELD_OCTETS],
     name_length: u8,
     /// The value of a field that is kept, unfolded.
-    value: Vec<u8>,
+    pub(super) value: Vec<u8>,
     fields: u32,
     octets: u64,
     walk: WalkState,
@@ -170,8 +170,7 @@ impl<W: Watch> Scanner<W> {
             }
             _ => {
                 self.end_header_at_text(start);
-                self.extra_catches_up(line, start);
-                self.text_line(line, start);
+                self.read_again(line, behind);
             }
         }
     }
@@ -276,10 +275,18 @@ impl<W: Watch> Scanner<W> {
             self.judge_header_line(self.offset);
         } else {
             self.line.clear();
-        }
-        if matches!(self.place, Place::HeaderLine | Place::FieldValue | Place::MailboxLine) {
             self.end_field();
             self.end_header(self.offset);
+        }
+    }
+
+    /// A delimiter cuts the block off at `start`, and so the header of a message that would begin
+    /// there.
+    pub(super) fn cut_off_header(&mut self, start: u64) {
+        self.place = Place::HeaderLine;
+        while self.place == Place::HeaderLine {
+            self.end_field();
+            self.end_header(start);
         }
     }
 

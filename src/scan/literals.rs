@@ -190,6 +190,30 @@ mod tests {
         }
     }
 
+    /// Literals that are random enough for a full table of them to be too large.
+    fn many() -> Vec<Vec<u8>> {
+        let mut state = 1u64;
+        let mut octet = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            b'a' + (state >> 33) as u8 % 26
+        };
+        (0..16_000).map(|_| (0..16).map(|_| octet()).collect()).collect()
+    }
+
+    #[test]
+    fn a_large_set_takes_the_compact_automaton_and_finds_the_same() {
+        let literals = many();
+        assert!(full_table_octets(&literals) > FULL_TABLE_OCTETS);
+        let meanings = (0..literals.len()).map(|rule| Meaning { rule: rule as u16, surfaces: 1 });
+        let compiled = Literals::compile(&literals, meanings.collect()).unwrap();
+        assert!(matches!(compiled.engine, Engine::Compact(_)));
+        assert!(compiled.table_octets() < FULL_TABLE_OCTETS);
+        let text = [&literals[7][..], b"x", &literals[15_999], &literals[0][1..]].concat();
+        for piece in [1, 5, text.len()] {
+            assert_eq!(found(&compiled, &text, piece), [(15, 7), (32, 15_999)]);
+        }
+    }
+
     #[test]
     fn literals_that_end_together_are_counted() {
         let literals = compile(&["a", "aa", "aaa", "ba"]);

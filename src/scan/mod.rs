@@ -6,7 +6,7 @@
 //! [`Findings`]: tags with a score, and where they were found. It knows nothing of recipients.
 //!
 //! The octets go two ways. The raw walk takes them as they come. The reading of the structure
-//! (`header`, then `structure`, then `decode`) is a flat machine of [`Place`]s that can stop after
+//! (`header`, then `structure`, then `decode`) is a flat machine of `Place`s that can stop after
 //! every octet: it looks for line ends, holds back at most the start of one line until it is known
 //! what the line is, and never goes back.
 
@@ -25,7 +25,6 @@ pub use rules::{RuleError, RuleSpec, Rules};
 use crate::limits::LINE_HELD_OCTETS;
 use header::HeaderBlock;
 use literals::{Meaning, WalkState};
-use rules::surface_bit;
 use std::sync::Arc;
 use structure::{Extra, Frames, Leaf};
 
@@ -144,9 +143,9 @@ impl<W: Watch> Scanner<W> {
         }
         let mut rest = content;
         while !rest.is_empty() {
-            let place = self.place;
+            let before = (self.place, self.parts);
             let taken = self.step(rest);
-            debug_assert!(taken > 0 || self.place != place, "no progress at {place:?}");
+            debug_assert!(taken > 0 || (self.place, self.parts) != before, "stuck at {before:?}");
             self.read_once_more(&rest[..taken]);
             self.offset += taken as u64;
             rest = &rest[taken..];
@@ -387,8 +386,8 @@ impl HeldLine {
 
     /// Holds as many of `octets` as there is room for.
     fn hold(&mut self, octets: &[u8]) {
-        let length = octets.len().min(self.room());
         let from = self.length();
+        let length = octets.len().min(self.room());
         self.octets[from..][..length].copy_from_slice(&octets[..length]);
         self.length += length as u8;
     }

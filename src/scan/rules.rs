@@ -353,7 +353,7 @@ mod tests {
         let rules = Rules::compile(Tags::new(), &[spec(&["abc"])]).unwrap();
         assert!(rules.raw().is_some() && rules.header().is_none() && rules.decoded(true).is_none());
         let both = RuleSpec { surfaces: vec![Surface::Raw, Surface::Part], ..spec(&["abc"]) };
-        let rules = Rules::compile(Tags::new(), &[both.clone()]).unwrap();
+        let rules = Rules::compile(Tags::new(), std::slice::from_ref(&both)).unwrap();
         assert!(rules.decoded(true).is_some() && rules.decoded(false).is_none());
         let text = RuleSpec { surfaces: vec![Surface::Text], ..both.clone() };
         let rules = Rules::compile(Tags::new(), &[both, text]).unwrap();

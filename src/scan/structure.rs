@@ -58,6 +58,12 @@ impl Frames {
         self.boundaries = 0;
     }
 
+    /// Memory that the stack takes, in octets.
+    #[cfg(test)]
+    pub(super) fn octets(&self) -> usize {
+        self.frames.capacity() * size_of::<Frame>()
+    }
+
     /// Whether a line could be a delimiter at all.
     pub(super) fn has_boundary(&self) -> bool {
         self.boundaries > 0
@@ -342,7 +348,9 @@ impl<W: Watch> Scanner<W> {
             boundaries: [None; 2],
             ambiguous: false,
         };
-        let content_type = said.content_type.unwrap_or_else(supposed);
+        // RFC 2045 5.2: a field that says nothing is as good as none.
+        let written = said.content_type.filter(|written| !written.media_type.octets().is_empty());
+        let content_type = written.unwrap_or_else(supposed);
         let kind = self.kind_of(&content_type);
         let named = said.encoding.unwrap_or_default();
         // RFC 2045 6.4: of a composite type, "it is EXPRESSLY FORBIDDEN to use any encodings other
@@ -448,7 +456,7 @@ impl<W: Watch> Scanner<W> {
     }
 
     /// A line of a body, or the first octets of one, that turned out to be text.
-    pub(super) fn text_line(&mut self, line: &[u8], start: u64) {
+    fn text_line(&mut self, line: &[u8], start: u64) {
         self.release_line_end(start);
         let (text, end) = match self.frames.has_boundary() {
             true => LineEnd::split(line),
@@ -481,6 +489,14 @@ impl<W: Watch> Scanner<W> {
         }
         match judged {
             Delimiter::Of { frame, close } => {
+                if in_header {
+                    let start = behind - length as u64;
+                    self.cut_off_header(start);
+                    self.extra_catches_up(line, start);
+                    if self.place == Place::Opaque {
+                        return;
+                    }
+                }
                 let mut end =
                     DelimiterEnd { frame, close, octets: 0, octets_to_last: 0, last: [0; 2] };
                 end.add(line);
@@ -497,10 +513,18 @@ impl<W: Watch> Scanner<W> {
     /// A line where a header field could stand begins with a dash and is no delimiter: it is read
     /// as any header line, from its second octet on.
     fn header_line_with_dash(&mut self, line: &[u8], behind: u64) {
-        let reached = self.offset;
         self.place = Place::HeaderLine;
-        let (dash, mut rest) = line.split_at(1.min(line.len()));
+        let (dash, rest) = line.split_at(1.min(line.len()));
         self.line.hold(dash);
+        self.read_again(rest, behind);
+    }
+
+    /// Reads octets that were held, now that the place is known at which they stand. This may be
+    /// entered again from within, at most twice: a line is held in a header, then in the header of
+    /// the message that begins in its stead, and then it is text.
+    pub(super) fn read_again(&mut self, held: &[u8], behind: u64) {
+        let reached = self.offset;
+        let mut rest = held;
         while !rest.is_empty() {
             self.offset = behind - rest.len() as u64;
             let taken = self.step(rest);
@@ -623,7 +647,7 @@ impl<W: Watch> Scanner<W> {
     }
 
     /// Gives the second reading what it does not have yet of octets that begin at `start`.
-    pub(super) fn extra_catches_up(&mut self, octets: &[u8], start: u64) {
+    fn extra_catches_up(&mut self, octets: &[u8], start: u64) {
         let Some(extra) = &mut self.extra else { return };
         let behind = start + octets.len() as u64;
         let to = extra.end.unwrap_or(behind).min(behind);
