@@ -77,7 +77,11 @@ pub fn run_folder(folder: &Path, filters: &[String]) -> Outcome {
             Err(fault) => outcome.failed.push(fault),
             Ok(vector) => match LATER.iter().find(|(begin, _)| vector.name.starts_with(begin)) {
                 Some((_, reason)) => outcome.skipped.push((vector.name, reason)),
-                None => vectors.push(vector),
+                // A setting that is not known is one fault, not one of each run.
+                None => match Installation::for_vector(&vector) {
+                    Ok(_) => vectors.push(vector),
+                    Err(fault) => outcome.failed.push(fault),
+                },
             },
         }
     }

@@ -30,11 +30,13 @@ pub struct Sockets {
     began: Instant,
 }
 
+/// A client's side of a connection.
 #[derive(Debug)]
-struct Client {
+pub struct Client {
     /// `None` when the client has closed.
     stream: Option<TcpStream>,
-    arrived: Vec<Arrived>,
+    /// What was read and not handed over yet.
+    pub arrived: Vec<Arrived>,
     /// Segments with data that reads have taken in.
     segments: u64,
     ended: bool,
@@ -100,8 +102,7 @@ impl Stage for Sockets {
         let found = self.listeners.iter().find(|(name, _)| name == listener);
         let (_, address) = found.ok_or_else(|| format!("there is no listener {listener}"))?;
         let stream = connect(*address, from).map_err(|error| format!("connect: {error}"))?;
-        let (arrived, stream) = (Vec::new(), Some(stream));
-        self.clients.push(Client { stream, arrived, segments: 0, ended: false });
+        self.clients.push(Client::on(stream));
         Ok(ConnectionId(self.clients.len() - 1))
     }
 
@@ -192,8 +193,13 @@ impl Stage for Sockets {
 }
 
 impl Client {
+    /// A client on a new connection that does not block.
+    pub fn on(stream: TcpStream) -> Client {
+        Client { stream: Some(stream), arrived: Vec::new(), segments: 0, ended: false }
+    }
+
     /// Reads what is there, without waiting.
-    fn read(&mut self) {
+    pub fn read(&mut self) {
         let Some(stream) = &mut self.stream else { return };
         let mut octets = vec![0; 256 * 1024];
         while !self.ended {
