@@ -314,9 +314,9 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::ToSession(id, octets) => self.to_session(id, &octets),
+            Event::ToSession(id, octets) => self.session_receives(id, &octets),
             Event::ClientGone(id, gone) => self.client_gone(id, gone),
-            Event::ToClient(id, octets) => self.to_client(id, octets),
+            Event::ToClient(id, octets) => self.client_receives(id, octets),
             Event::ServerEnded(id) => self.clients[id.0].server_ended = true,
             Event::HopConnected(id) => {
                 self.relay.connected(id, self.now);
@@ -328,8 +328,8 @@ impl World {
                 self.relay.lost(id, self.now);
                 self.drain_relay();
             }
-            Event::ToSink(id, octets) => self.to_sink(id, &octets),
-            Event::ToHop(id, octets, settles) => self.to_hop(id, &octets, settles),
+            Event::ToSink(id, octets) => self.sink_receives(id, &octets),
+            Event::ToHop(id, octets, settles) => self.hop_receives(id, &octets, settles),
             Event::SinkResumes(id) => {
                 let Some(hop) = self.hops.get_mut(&id) else { return };
                 let before = self.sinks[hop.sink].kept.count();
@@ -340,7 +340,7 @@ impl World {
         }
     }
 
-    fn to_session(&mut self, id: ClientId, octets: &[u8]) {
+    fn session_receives(&mut self, id: ClientId, octets: &[u8]) {
         let now = self.now();
         let client = &mut self.clients[id.0];
         if !client.over {
@@ -357,7 +357,7 @@ impl World {
         self.drain_session(id);
     }
 
-    fn to_client(&mut self, id: ClientId, octets: Vec<u8>) {
+    fn client_receives(&mut self, id: ClientId, octets: Vec<u8>) {
         let now = self.now();
         let client = &mut self.clients[id.0];
         client.session.sent(octets.len(), now);
@@ -367,7 +367,7 @@ impl World {
         self.drain_session(id);
     }
 
-    fn to_sink(&mut self, id: HopId, octets: &[u8]) {
+    fn sink_receives(&mut self, id: HopId, octets: &[u8]) {
         if self.happens(self.faults.hop_lost) {
             return self.lose_hop(id);
         }
@@ -382,7 +382,7 @@ impl World {
         self.drain_sink(id, before);
     }
 
-    fn to_hop(&mut self, id: HopId, octets: &[u8], settles: Vec<Vec<u8>>) {
+    fn hop_receives(&mut self, id: HopId, octets: &[u8], settles: Vec<Vec<u8>>) {
         let lost = self.happens(self.faults.hop_lost);
         if lost || !self.hops.contains_key(&id) {
             self.unanswered.extend(settles);
