@@ -287,6 +287,102 @@ pub const CONNECTIONS_DEFAULT: usize = 10_000;
 /// Default of the memory for message bodies, in octets, for the whole process.
 pub const BODY_MEMORY_DEFAULT: u64 = 256 << 20;
 
+// ---- config -------------------------------------------------------------------------------
+
+/// Octets of a configuration file. Long lists stand in files of their own.
+pub const CONFIG_FILE_OCTETS: u64 = 4 << 20;
+
+/// Octets of a file that a configuration names: room for [`LISTED_RECIPIENTS_MAX`] long names.
+pub const LIST_FILE_OCTETS: u64 = 64 << 20;
+
+/// Faults of a configuration that are told at once; nobody reads more before mending the first.
+pub const FAULTS_MAX: usize = 100;
+
+/// Octets of the name of a listener, route, class, rule or tag: logs and metrics repeat them.
+pub const NAME_OCTETS: usize = 64;
+
+/// The most shards: one for each core of the largest machines.
+pub const SHARDS_MAX: usize = 256;
+
+/// Default of the connections of one process, all shards together.
+pub const CONNECTIONS_DEFAULT: usize = 10_000;
+
+/// The most connections that may be configured: each is a file descriptor, and the kernel's usual
+/// bound of those (`fs.nr_open`) is 1,048,576.
+pub const CONNECTIONS_MAX: usize = 1_000_000;
+
+/// Default of the memory for message bodies of one process, all shards together.
+pub const BODY_MEMORY_OCTETS_DEFAULT: u64 = 256 << 20;
+
+/// The least memory for message bodies: one block for each of a few transactions.
+pub const BODY_MEMORY_OCTETS_MIN: u64 = 1 << 20;
+
+/// The most memory for message bodies: more is a slip of the pen.
+pub const BODY_MEMORY_OCTETS_MAX: u64 = 1 << 40;
+
+/// The least size limit of a message, if it has one. RFC 5321 4.5.3.1.7 wants at least 64K octets;
+/// below it are only tests.
+pub const MESSAGE_OCTETS_MIN: u64 = 1_000;
+
+/// The largest size limit of a message: larger ones cannot be held in memory.
+pub const MESSAGE_OCTETS_MAX: u64 = BODY_MEMORY_OCTETS_MAX;
+
+/// The most MAIL commands of one connection: RFC 9422 has values of 1 to 6 digits.
+pub const MESSAGES_MAX: u32 = 999_999;
+
+/// The most errors and commands without progress that may be configured: more is no limit at all.
+pub const CLIENT_FAULTS_MAX: u32 = 100_000;
+
+/// The most Received fields that may be configured: header blocks have not many more fields.
+pub const RECEIVED_MAX: u32 = HEADER_FIELDS_MAX;
+
+/// The shortest timeout that may be configured; shorter ones cut off honest clients.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+
+/// The longest timeout that may be configured: a connection that idles longer is only a burden.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+
+/// The longest pause before the banner. RFC 5321 4.5.3.2.1: clients wait 5 minutes for it, many far
+/// less.
+pub const BANNER_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// The most listeners.
+pub const LISTENERS_MAX: usize = 64;
+
+/// The most addresses of one listener: each is a socket on every shard.
+pub const LISTENER_ADDRESSES_MAX: usize = 64;
+
+/// The most routes: each shard keeps a pool for each.
+pub const ROUTES_MAX: usize = 1_024;
+
+/// The most servers of one route: they are tried one after the other while a client waits.
+pub const ROUTE_SERVERS_MAX: usize = 16;
+
+/// The most domains.
+pub const DOMAINS_MAX: usize = 100_000;
+
+/// The most recipients listed for one domain.
+pub const LISTED_RECIPIENTS_MAX: usize = 1_000_000;
+
+/// The most exceptions of one domain: they are tried one after the other at each RCPT.
+pub const EXCEPTIONS_MAX: usize = 256;
+
+/// The most recipients of one domain that get a refusal of their own.
+pub const REFUSED_MAX: usize = 10_000;
+
+/// The most classes: all pairs of them are compared when the configuration is loaded.
+pub const CLASSES_MAX: usize = 64;
+
+/// The most lines of a class, with those of the class it is like: they are tried one after the
+/// other, once a message.
+pub const CLASS_LINES_MAX: usize = 64;
+
+/// Octets of a reply's text in the configuration: it stays one line with the longest codes.
+pub const REPLY_TEXT_OCTETS: usize = 480;
+
+/// Octets of a header line that a class adds, without its CRLF. RFC 5322 2.1.1.
+pub const ADDED_HEADER_OCTETS: usize = 998;
+
 // ---- relations ----------------------------------------------------------------------------
 
 const _: () = assert!(PATH_OCTETS < COMMAND_LINE_OCTETS);
@@ -304,3 +400,7 @@ const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32
 const _: () = assert!(RING_SUBMISSIONS <= RING_COMPLETIONS);
 const _: () = assert!(RECEIVE_BUFFERS as u32 <= RING_COMPLETIONS);
 const _: () = assert!(TICK_BUSY_MS < TICK_IDLE_MS && PREEMPT_TIMER_MS >= 100);
+const _: () = assert!(REPLY_TEXT_OCTETS + 16 <= REPLY_LINE_OCTETS);
+const _: () = assert!(ROUTES_MAX <= u16::MAX as usize && CLASSES_MAX < u16::MAX as usize);
+const _: () = assert!(BODY_MEMORY_OCTETS_MIN >= BODY_BLOCK_OCTETS as u64);
+const _: () = assert!(LISTED_RECIPIENTS_MAX * (LOCAL_PART_OCTETS - 1) < LIST_FILE_OCTETS as usize);
