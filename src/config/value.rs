@@ -51,11 +51,9 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {
         let help = match text.parse::<core::net::IpAddr>() {
             Ok(core::net::IpAddr::V4(address)) => format!("add the port: \"{address}:25\""),
             Ok(core::net::IpAddr::V6(address)) => format!("add the port: \"[{address}]:25\""),
-            Err(_) => {
-                "write an IP address and a port, \"192.0.2.1:25\" or \"[2001:db8::1]:25\": \
+            Err(_) => "write an IP address and a port, \"192.0.2.1:25\" or \"[2001:db8::1]:25\": \
                        host names are not looked up"
-                    .to_owned()
-            }
+                .to_owned(),
         };
         Wrong::new(format!("\"{}\" is not an address with a port", shown(text)), help)
     })
@@ -159,8 +157,9 @@ pub(super) fn reply(text: &str, default_text: &str) -> Result<Reply, Wrong> {
             "it cannot refuse a single recipient or message: use 450 or 451",
         ));
     }
-    let (enhanced, rest) = Enhanced::read(rest, code / 100)
-        .ok_or_else(|| wrong(&format!("has no enhanced code of class {} behind its code", code / 100)))?;
+    let (enhanced, rest) = Enhanced::read(rest, code / 100).ok_or_else(|| {
+        wrong(&format!("has no enhanced code of class {} behind its code", code / 100))
+    })?;
     let rest = if rest.is_empty() { default_text } else { rest };
     let rest = reply_text(rest)?;
     Reply::given(code, Some(enhanced), rest).ok_or_else(|| wrong("is no reply"))
