@@ -17,7 +17,6 @@
 //! sockets and under [`sim`] in a made-up world, thousands of times faster than life.
 
 pub mod config;
-pub mod config;
 pub mod control;
 pub mod limits;
 pub mod now;

@@ -1,208 +1,114 @@
-//! What is wrong with a configuration: each fault with its place, its reason and the likely fix.
-//!
-//! Nothing stops at the first fault. Whatever reads the configuration tells [`Check`] what it saw
-//! and goes on, so that an operator mends everything in one round.
+//! What is wrong with a configuration, where, and what would mend it.
 
-use crate::limits::FAULTS_MAX;
 use miette::{Diagnostic, NamedSource, SourceSpan};
-use std::cell::{Cell, RefCell};
-use std::fmt;
-use std::path::Path;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// All faults of a configuration, in the order of their places. Never empty.
-///
-/// As a [`miette::Report`] it shows each with its file, line, column and the marked text. At most
-/// [`FAULTS_MAX`] are kept; the rest is counted.
+/// All that is wrong with a configuration.
 #[derive(Debug, thiserror::Error, Diagnostic)]
-#[error("{}", self.headline())]
+#[error("{name} cannot be used")]
 pub struct Faults {
     name: String,
     #[related]
     faults: Vec<Fault>,
-    unsaid: usize,
 }
 
-/// One fault.
+/// One thing that is wrong.
 #[derive(Debug, thiserror::Error, Diagnostic)]
-#[error("{message}")]
+#[error("{place}{what}")]
 pub struct Fault {
-    message: String,
+    place: String,
+    what: String,
     #[help]
-    help: String,
+    help: Option<String>,
     #[source_code]
-    source_code: NamedSource<Arc<str>>,
-    #[label]
-    span: SourceSpan,
-    line: u32,
-    column: u32,
+    text: Option<NamedSource<Arc<String>>>,
+    #[label("here")]
+    span: Option<SourceSpan>,
 }
 
 impl Faults {
-    /// The faults, those of the configuration file in the order in which they stand there.
-    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
-        self.faults.iter()
+    /// A file that cannot be read at all.
+    pub(super) fn of_file(name: &str, what: String) -> Faults {
+        let fault = Fault { place: String::new(), what, help: None, text: None, span: None };
+        Faults { name: name.to_owned(), faults: vec![fault] }
     }
 
-    /// How many faults there are, those not kept included. At least 1.
-    pub fn count(&self) -> usize {
-        self.faults.len() + self.unsaid
+    /// A file that is no TOML, or whose shape is not that of a configuration.
+    pub(super) fn of_toml(name: &str, text: &str, error: &toml::de::Error) -> Faults {
+        let mut collector = Collector::new(name, text);
+        let span = error.span().unwrap_or(0..0);
+        let message = error.message().to_owned();
+        let help = match message.split_once(", expected one of ") {
+            Some((_, known)) => format!("known here: {known}"),
+            None => String::new(),
+        };
+        let what = message.split(", expected one of ").next().unwrap_or_default().to_owned();
+        collector.add(span, what, help);
+        collector.into_faults()
     }
 
-    fn headline(&self) -> String {
-        let name = &self.name;
-        match (self.count(), self.unsaid) {
-            (1, _) => format!("{name} cannot be used: it has 1 fault"),
-            (count, 0) => format!("{name} cannot be used: it has {count} faults"),
-            (count, _) => format!(
-                "{name} cannot be used: it has {count} faults, the first {} are shown",
-                self.faults.len()
-            ),
-        }
+    /// The single faults.
+    pub fn each(&self) -> &[Fault] {
+        &self.faults
     }
 }
 
 impl Fault {
-    /// The file it is in: the configuration, or a file that the configuration names.
-    pub fn file(&self) -> &str {
-        self.source_code.name()
+    /// `file:line:column: what is wrong`.
+    pub fn line(&self) -> String {
+        format!("{}{}", self.place, self.what)
     }
 
-    /// The line, from 1.
-    pub fn line(&self) -> u32 {
-        self.line
-    }
-
-    /// The column in characters, from 1.
-    pub fn column(&self) -> u32 {
-        self.column
-    }
-
-    /// What is wrong.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-
-    /// What would likely mend it.
-    pub fn fix(&self) -> &str {
-        &self.help
+    /// What would mend it.
+    pub fn help_text(&self) -> &str {
+        self.help.as_deref().unwrap_or_default()
     }
 }
 
-/// Octets `start..end` of a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
-    pub start: usize,
-    pub end: usize,
+/// Gathers faults while a text is checked, so that all are told at once.
+pub(super) struct Collector<'a> {
+    name: &'a str,
+    text: &'a str,
+    source: Arc<String>,
+    faults: Vec<Fault>,
 }
 
-impl From<std::ops::Range<usize>> for Span {
-    fn from(range: std::ops::Range<usize>) -> Span {
-        Span { start: range.start, end: range.end }
-    }
-}
-
-/// A file that was read, as faults quote it.
-#[derive(Clone, Debug)]
-pub(super) struct Source {
-    name: String,
-    text: Arc<str>,
-}
-
-/// A place in a file.
-#[derive(Clone, Debug)]
-pub(super) struct Origin {
-    pub source: Source,
-    pub span: Span,
-}
-
-/// What is wrong with a single value, told by those who know nothing of files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
-    pub message: String,
-    pub help: String,
-}
-
-/// A configuration while it is read: where its files are, and the faults so far.
-pub(super) struct Check<'a> {
-    pub source: Source,
-    pub folder: &'a Path,
-    faults: RefCell<Vec<Fault>>,
-    unsaid: Cell<usize>,
-}
-
-impl Source {
-    pub fn new(name: &str, text: &str) -> Source {
-        Source { name: name.to_owned(), text: text.into() }
+impl<'a> Collector<'a> {
+    pub fn new(name: &'a str, text: &'a str) -> Collector<'a> {
+        Collector { name, text, source: Arc::new(text.to_owned()), faults: Vec::new() }
     }
 
-    /// The line of an octet, from 1.
-    pub fn line(&self, at: usize) -> u32 {
-        let lines = memchr::memchr_iter(b'\n', &self.text.as_bytes()[..at.min(self.text.len())]);
-        u32::try_from(lines.count() + 1).unwrap_or(u32::MAX)
-    }
-
-    /// The column of an octet in characters, from 1.
-    fn column(&self, at: usize) -> u32 {
-        let before = &self.text[..self.text.floor_char_boundary(at)];
-        let line = before.rsplit('\n').next().unwrap_or(before);
-        u32::try_from(line.chars().count() + 1).unwrap_or(u32::MAX)
-    }
-}
-
-impl Wrong {
-    pub fn new(message: impl Into<String>, help: impl Into<String>) -> Wrong {
-        Wrong { message: message.into(), help: help.into() }
-    }
-}
-
-impl<'a> Check<'a> {
-    pub fn new(name: &str, text: &str, folder: &'a Path) -> Check<'a> {
-        let source = Source::new(name, text);
-        Check { source, folder, faults: RefCell::default(), unsaid: Cell::new(0) }
-    }
-
-    /// Notes a fault of the configuration file itself.
-    pub fn fault(&self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        self.fault_in(&self.source, span, Wrong::new(message, help));
-    }
-
-    /// Notes a fault of any file.
-    pub fn fault_in(&self, source: &Source, span: Span, wrong: Wrong) {
-        let mut faults = self.faults.borrow_mut();
-        if faults.len() == FAULTS_MAX {
-            self.unsaid.set(self.unsaid.get() + 1);
-            return;
-        }
-        let start = source.text.floor_char_boundary(span.start);
-        let end = source.text.ceil_char_boundary(span.end.max(start));
-        faults.push(Fault {
-            message: wrong.message,
-            help: wrong.help,
-            source_code: NamedSource::new(&source.name, source.text.clone()),
-            span: (start..end).into(),
-            line: source.line(start),
-            column: source.column(start),
+    /// Something is wrong with these octets of the text.
+    pub fn add(&mut self, span: Range<usize>, what: impl Into<String>, help: impl Into<String>) {
+        let (line, column) = self.position(span.start);
+        let help = help.into();
+        self.faults.push(Fault {
+            place: format!("{}:{line}:{column}: ", self.name),
+            what: what.into(),
+            help: (!help.is_empty()).then_some(help),
+            text: Some(NamedSource::new(self.name, Arc::clone(&self.source))),
+            span: Some(span.into()),
         });
     }
 
-    /// Whether nothing is wrong so far.
+    /// The line of a place in the text, from 1.
+    pub fn line_of(&self, at: usize) -> u32 {
+        u32::try_from(self.position(at).0).unwrap_or(u32::MAX)
+    }
+
+    fn position(&self, at: usize) -> (usize, usize) {
+        let before = self.text.get(..at).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
+        (line, column)
+    }
+
     pub fn is_clean(&self) -> bool {
-        self.faults.borrow().is_empty()
+        self.faults.is_empty()
     }
 
-    /// All faults, if there are any.
-    pub fn into_faults(self) -> Option<Faults> {
-        let mut faults = self.faults.into_inner();
-        // Those of the configuration first, as they stand there; then those of its files.
-        let name = self.source.name;
-        faults.sort_by_key(|fault| (fault.file() != name, fault.line, fault.column));
-        (!faults.is_empty()).then_some(Faults { name, faults, unsaid: self.unsaid.get() })
-    }
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+    pub fn into_faults(self) -> Faults {
+        Faults { name: self.name.to_owned(), faults: self.faults }
     }
 }
