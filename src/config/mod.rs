@@ -1,7 +1,7 @@
 //! The configuration: TOML in, a checked [`Config`] out, or every fault with its place.
 //!
-//! [`raw`] has the shapes of the file, [`checked`] turns them into types that cannot be wrong,
-//! [`fault`] says what is wrong where and what would mend it. Below this room nothing is checked
+//! `raw` has the shapes of the file, `checked` turns them into types that cannot be wrong,
+//! `fault` says what is wrong where and what would mend it. Below this room nothing is checked
 //! again.
 
 mod checked;

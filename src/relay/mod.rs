@@ -2,7 +2,7 @@
 //! came of it for each recipient.
 //!
 //! A [`Plan`] groups the recipients of a message by next hop and action. The [`Relay`] of a shard
-//! carries plans out: it keeps connections to next hops ([`hop`]), reuses them, hands bodies on as
+//! carries plans out: it keeps connections to next hops (`hop`), reuses them, hands bodies on as
 //! slices, and merges what the next hops say into one [`Outcome`] a recipient. Routes that end here
 //! (Maildirs) become [`StoreJob`]s for a thread that may wait for a disk.
 //!

@@ -4,9 +4,9 @@
 //! [`Session::deadline`] says when [`Session::timed_out`] is due. The same octets in any cut give the
 //! same replies.
 //!
-//! A message goes through the files of this folder so: [`commands`] read the envelope, [`intake`]
-//! takes the content and has it scanned, [`decision`] turns findings into a fate for each recipient
-//! and a plan for the relay, [`final_reply`] renders the reply set. From the end mark on the
+//! A message goes through the files of this folder so: `commands` read the envelope, `intake`
+//! takes the content and has it scanned, `decision` turns findings into a fate for each recipient
+//! and a plan for the relay, `final_reply` renders the reply set. From the end mark on the
 //! transaction does not need its connection any more: it goes on to its end though the client is
 //! gone.
 
