@@ -16,7 +16,7 @@ use crate::policy::{
 use crate::relay::{Address, NextHop, Protocol, Route, Routes};
 use crate::scan::{RuleSpec, Rules, Score, Surface, TagSet, Tags};
 use crate::session::{Listener, Mixed, Tables};
-use crate::wire::{Newlines, Reply, replies};
+use crate::wire::{Mailbox, Newlines, Reply, replies, unquoted};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -44,6 +44,10 @@ type Names<T> = BTreeMap<String, T>;
 impl Checker<'_> {
     fn config(&mut self, raw: &Raw) -> Option<Config> {
         let hostname = raw.hostname.as_ref().map_or("localhost", |name| name.get_ref().as_str());
+        if let Some(name) = raw.hostname.as_ref().filter(|name| !is_domain(name.get_ref())) {
+            let help = "write the name of this host, such as mx1.example.net";
+            self.faults.add(name.span(), "bad hostname", help);
+        }
         let state = self.folder.join(raw.state.as_ref().map_or(".", |state| state.get_ref()));
         let (routes, route_names) = self.routes(&raw.route, hostname, &state);
         let rules = self.rules(&raw.rule)?;
@@ -60,7 +64,7 @@ impl Checker<'_> {
             .connections
             .as_ref()
             .map_or(Some(CONNECTIONS_DEFAULT as u64), |n| self.in_range(n, 1, 1_000_000));
-        let memory = raw.memory.as_ref().map(|memory| self.value(memory, value::size));
+        let memory = raw.memory.as_ref().map(|memory| self.value(memory, value::memory));
         Some(Config {
             hostname: hostname.to_owned(),
             shards: self.shards(raw.shards.as_ref()),
@@ -241,7 +245,10 @@ impl Checker<'_> {
         for route in &routes.routes {
             let NextHop::Server { addresses, .. } = &route.to else { continue };
             let own = |address: &&Address| match address {
-                Address::Tcp(to) => listeners.iter().any(|(listen, _)| listen == to),
+                Address::Tcp(to) => listeners.iter().any(|(listen, _)| {
+                    let here = listen.ip().is_unspecified() && to.ip().is_loopback();
+                    listen.port() == to.port() && (here || listen.ip() == to.ip())
+                }),
                 Address::Unix(_) => false,
             };
             if let (Some(address), Some(table)) = (addresses.iter().find(own), raw.get(&route.name))
@@ -461,12 +468,34 @@ impl Checker<'_> {
         if raw.is_empty() {
             self.faults.add(0..0, "no domain is served", "add a table [domain.\"example.net\"]");
         }
-        let ordered = in_file_order(raw);
-        let read = |(name, domain): (&String, &Spanned<RawDomain>)| {
-            let domain = self.domain(domain.get_ref(), routes, classes)?;
-            Some((name.to_ascii_lowercase().into_bytes().into(), domain))
-        };
-        ordered.into_iter().filter_map(read).collect()
+        let mut domains: Vec<(Box<[u8]>, Domain)> = Vec::new();
+        for (name, table) in in_file_order(raw) {
+            let key: Box<[u8]> = name.to_ascii_lowercase().into_bytes().into();
+            if !is_domain(name) {
+                let help = "write a domain name: [domain.\"example.net\"]";
+                self.faults.add(table.span(), format!("{name:?} is no domain"), help);
+            }
+            if domains.iter().any(|(other, _)| *other == key) {
+                let help = "case does not matter in domain names: keep one of the tables";
+                self.faults.add(table.span(), format!("{name} is served twice"), help);
+            }
+            if let Some(domain) = self.domain(table.get_ref(), routes, classes) {
+                domains.push((key, domain));
+            }
+        }
+        domains
+    }
+
+    /// Local-parts as they are compared: unquoted and in lower case.
+    fn local_parts(&mut self, list: &Spanned<OneOrMany>) -> Option<Recipients> {
+        let names = self.list(list)?;
+        if let Some(name) = names.iter().find(|name| !is_local_part(name)) {
+            let help = "write what stands before the @, in the form it has in an address";
+            self.faults.add(list.span(), format!("{name:?} is no local-part"), help);
+            return None;
+        }
+        let known = |name: String| unquoted(name.as_bytes()).to_ascii_lowercase().into();
+        Some(Recipients::Listed(names.into_iter().map(known).collect()))
     }
 
     fn domain(
@@ -482,13 +511,12 @@ impl Checker<'_> {
         };
         let recipients = match raw.recipients.get_ref() {
             OneOrMany::One(word) if word == "any" => Some(Recipients::Any),
-            _ => self.list(&raw.recipients).map(|names| {
-                let lower = |name: String| name.to_ascii_lowercase().into_bytes().into();
-                Recipients::Listed(names.into_iter().map(lower).collect())
-            }),
+            _ => self.local_parts(&raw.recipients),
         };
         let mut exceptions = Vec::new();
-        for (pattern, name) in &raw.exceptions {
+        let mut ordered: Vec<_> = raw.exceptions.iter().collect();
+        ordered.sort_by_key(|(_, name)| name.span().start);
+        for (pattern, name) in ordered {
             if let Some(class) = self.named("class", name, classes) {
                 exceptions.push((Pattern::read(pattern), class));
             }
@@ -503,7 +531,10 @@ impl Checker<'_> {
         exceptions.sort_by_key(|(pattern, _)| !matches!(pattern, Pattern::Exact(_)));
         let mut refused = crate::policy::SeededMap::default();
         for (name, reply) in &raw.refuse {
-            if let Some(reply) = self.value(reply, value::refusal) {
+            if name.eq_ignore_ascii_case("postmaster") {
+                let help = "RFC 5321 4.5.1: every domain has a postmaster who takes mail";
+                self.faults.add(reply.span(), "postmaster is refused", help);
+            } else if let Some(reply) = self.value(reply, value::refusal) {
                 refused.insert(name.to_ascii_lowercase().into_bytes().into(), reply);
             }
         }
@@ -606,14 +637,16 @@ impl Checker<'_> {
     }
 
     fn times(&mut self, raw: &Listen, listener: &mut Listener) -> Option<()> {
+        if let Some(pause) = &raw.banner_pause {
+            listener.banner_pause = self.value(pause, value::duration)?;
+        }
         let times = [
-            (&raw.banner_pause, &mut listener.banner_pause),
             (&raw.idle, &mut listener.idle_timeout),
             (&raw.data_timeout, &mut listener.data_timeout),
         ];
         for (text, time) in times {
             if let Some(text) = text {
-                *time = self.value(text, value::duration)?;
+                *time = self.value(text, value::timeout)?;
             }
         }
         Some(())
@@ -637,6 +670,17 @@ impl Checker<'_> {
         }
         Some(())
     }
+}
+
+fn is_domain(name: &str) -> bool {
+    let address = format!("a@{name}");
+    let mailbox = Mailbox::read(address.as_bytes());
+    mailbox.is_ok_and(|mailbox| matches!(mailbox.domain, crate::wire::Domain::Name(_)))
+}
+
+fn is_local_part(name: &str) -> bool {
+    let address = format!("{name}@example.net");
+    Mailbox::read(address.as_bytes()).is_ok_and(|mailbox| mailbox.local_part == name.as_bytes())
 }
 
 /// Named tables in the order of the file.

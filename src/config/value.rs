@@ -39,6 +39,19 @@ pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     number.checked_mul(unit_ms).map(Duration::from_millis).ok_or(HELP)
 }
 
+/// A [`duration`] that a peer can keep: at least a second.
+pub(super) fn timeout(text: &str) -> Result<Duration, &'static str> {
+    duration(text).and_then(|time| match time >= Duration::from_secs(1) {
+        true => Ok(time),
+        false => Err("at least 1s"),
+    })
+}
+
+/// A [`size`] that some message fits into.
+pub(super) fn memory(text: &str) -> Result<u64, &'static str> {
+    size(text).and_then(|octets| if octets >= 1 << 20 { Ok(octets) } else { Err("at least 1MiB") })
+}
+
 /// `127.0.0.1:2525`, `[::]:25`.
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "write an IP address and a port: 127.0.0.1:2525 or [::]:25")
