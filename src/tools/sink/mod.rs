@@ -1,7 +1,7 @@
 //! A next hop for tests: takes mail by SMTP or LMTP, answers as scripted, and keeps what it got.
 //!
 //! [`SinkSession`] is sans-IO, as everything that speaks a protocol here: the simulated world drives
-//! it in memory, [`serve`] over sockets.
+//! it in memory, [`serve()`] over sockets.
 
 mod script;
 mod serve;
