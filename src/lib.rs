@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! octets → wire → session → scan → policy → relay → session → wire → octets
-//!          └────────────── shard: one core drives all of this ─────────────┘
+//!          └──── shard: one core drives all of this, tls stands at its border ────┘
 //!                   control: one thread for what is not per core
 //! ```
 //!
@@ -27,5 +27,6 @@ pub mod session;
 pub mod shard;
 pub mod sim;
 pub mod tally;
+pub mod tls;
 pub mod tools;
 pub mod wire;

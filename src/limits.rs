@@ -59,17 +59,38 @@ pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 /// Default of the longest wait for octets of a message. RFC 5321 4.5.3.2.5.
 pub const DATA_TIMEOUT_DEFAULT: Duration = Duration::from_secs(180);
 
-/// A connection that has had no message accepted for so long is closed.
-pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// Default of the longest time without an accepted message.
+pub const PROGRESS_DEFAULT: Duration = Duration::from_secs(30 * 60);
 
-/// Octets a second that a message must come with, averaged over [`DATA_RATE_WINDOW`].
-pub const DATA_RATE_OCTETS_PER_S: u64 = 256;
+/// Default of the longest life of a connection.
+pub const SESSION_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Default of the longest wait for a whole TLS handshake.
+pub const HANDSHAKE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// The longest wait for a whole PROXY header.
+pub const PROXY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Default of the longest wait for verdicts. RFC 1047: the gap between the end mark and the reply
+/// shall be short, as a client that gives up in it sends again.
+pub const SCAN_BUDGET_DEFAULT: Duration = Duration::from_secs(30);
+
+/// The longest wait for verdicts that may be configured.
+pub const SCAN_BUDGET_MAX: Duration = Duration::from_secs(120);
+
+/// Default of the wait after which the 353 of a PRDR block goes out before its lines.
+/// draft-hall-prdr-00 4.5.1 wants it as early as possible, one write wants it with the lines.
+pub const PRDR_353_AFTER_DEFAULT: Duration = Duration::from_secs(20);
+
+/// Default of the octets a second that a message must come with, averaged over
+/// [`DATA_RATE_WINDOW`].
+pub const DATA_RATE_DEFAULT: u64 = 256;
 
 /// The time over which the data rate is averaged.
 pub const DATA_RATE_WINDOW: Duration = Duration::from_secs(60);
 
-/// A peer that takes none of our octets for so long is let go.
-pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// Default of the time after which a peer that takes none of our octets is let go.
+pub const WRITE_STALL_DEFAULT: Duration = Duration::from_secs(120);
 
 /// Reply octets that a client has not taken; above it, its commands wait.
 pub const OUTPUT_PENDING_OCTETS: usize = 64 * 1024;
@@ -82,6 +103,9 @@ pub const ERRORS_DEFAULT: u32 = 20;
 
 /// Default of the commands without progress; the last of them closes.
 pub const JUNK_DEFAULT: u32 = 100;
+
+/// Default of the RCPTs of one connection for recipients that do not exist.
+pub const UNKNOWN_RECIPIENTS_DEFAULT: u32 = 50;
 
 /// Default of the Received fields that are a loop. RFC 5321 6.3 wants at least 100.
 pub const RECEIVED_DEFAULT: u32 = 100;

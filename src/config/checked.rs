@@ -15,7 +15,7 @@ use crate::policy::{
 };
 use crate::relay::{Address, NextHop, Protocol, Route, Routes};
 use crate::scan::{RuleSpec, Rules, Score, Surface, TagSet, Tags};
-use crate::session::{Listener, Mixed, Tables};
+use crate::session::{Listener, Mixed, Offer, Tables};
 use crate::wire::{Mailbox, Newlines, Reply, replies, unquoted};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -629,8 +629,13 @@ impl Checker<'_> {
             let choices = [("reject", true), ("allow", false)];
             listener.early_talk_refused = self.choice(early_talk, &choices)?;
         }
-        listener.smtputf8 = raw.smtputf8.unwrap_or(listener.smtputf8);
-        listener.dsn = raw.dsn.unwrap_or(listener.dsn);
+        let offered = |switch: Option<bool>| match switch {
+            None => Offer::WhenHonoured,
+            Some(true) => Offer::Always,
+            Some(false) => Offer::Never,
+        };
+        listener.smtputf8 = offered(raw.smtputf8);
+        listener.dsn = offered(raw.dsn);
         self.times(raw, &mut listener)?;
         self.counts(raw, &mut listener)?;
         Some(listener)

@@ -466,6 +466,7 @@ impl Hop {
                 BodyKind::Unsaid => b"",
                 BodyKind::SevenBit => b" BODY=7BIT",
                 BodyKind::EightBitMime => b" BODY=8BITMIME",
+                BodyKind::BinaryMime => b" BODY=BINARYMIME",
             });
         }
         if envelope.smtputf8 {

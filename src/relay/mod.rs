@@ -8,13 +8,17 @@
 //!
 //! Everything is sans-IO: connections are numbers, octets and time are arguments.
 
+mod board;
 mod hop;
 mod plan;
 mod pool;
+mod probe;
 mod route;
 mod store;
 
-pub use plan::{Envelope, Group, Outcome, Plan, Recipient};
+pub use board::{Board, HopOffers, Standing};
+pub use plan::{Envelope, Group, Origin, Outcome, Plan, Recipient};
 pub use pool::{HopId, Relay, RelayEffect, Ticket};
+pub use probe::{Probe, Verification};
 pub use route::{Address, NextHop, Protocol, Route, Routes};
 pub use store::{StoreJob, StoreKey};

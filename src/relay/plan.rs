@@ -2,6 +2,7 @@
 
 use crate::policy::{ClassId, RouteId};
 use crate::wire::{Body, BodyKind, Notify, Reply, Ret};
+use core::net::IpAddr;
 use std::sync::Arc;
 
 /// Who sends what to whom, as far as next hops are told.
@@ -17,8 +18,29 @@ pub struct Envelope {
     pub ret: Option<Ret>,
     /// ENVID as it came, if given.
     pub envid: Option<Box<[u8]>>,
+    /// The client asked for REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
+    /// Who the client is.
+    pub origin: Origin,
     /// The recipients whose RCPT got 2xx, in that order, repetitions included.
     pub recipients: Vec<Recipient>,
+}
+
+/// The client, as far as next hops that ask for it (XCLIENT) are told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Its address; `None` for a unix socket, or when it is not known.
+    pub address: Option<IpAddr>,
+    /// Its port, if known.
+    pub port: Option<u16>,
+    /// Its name, if a trusted peer has told one.
+    pub name: Option<Box<[u8]>>,
+    /// The name of its greeting.
+    pub helo: Box<[u8]>,
+    /// It greeted with EHLO or LHLO.
+    pub extended: bool,
+    /// The name that it has authenticated with, as a trusted peer has told it.
+    pub login: Option<Box<[u8]>>,
 }
 
 /// One accepted RCPT.

@@ -1,5 +1,6 @@
 //! The relay of a shard: plans in, connections to next hops, outcomes out.
 
+use super::board::Board;
 use super::hop::{Delivery, Hop, HopEffect, HopEffects, failed};
 use super::plan::{Outcome, Plan};
 use super::route::{Address, NextHop, Routes};
@@ -20,6 +21,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Relay {
     routes: Arc<Routes>,
+    board: Board,
     queues: Vec<RouteQueue>,
     hops: Slab<HopSlot>,
     hops_made: u64,
@@ -85,8 +87,10 @@ impl Relay {
     /// A relay without connections.
     pub fn new(routes: Arc<Routes>) -> Relay {
         let queues = routes.routes.iter().map(|_| RouteQueue::default()).collect();
+        let board = Board::new(routes.routes.len());
         Relay {
             routes,
+            board,
             queues,
             hops: Slab::new(),
             hops_made: 0,
@@ -95,6 +99,11 @@ impl Relay {
             #[cfg(test)]
             bug_planted: false,
         }
+    }
+
+    /// What is known of the routes; it is kept up to date.
+    pub fn board(&self) -> Board {
+        self.board.clone()
     }
 
     /// Carries a plan out.

@@ -3,7 +3,7 @@
 use super::{Greeting, Intake, Mixed, Session, State};
 use crate::now::{Now, Tick};
 use crate::policy::{ClassId, RouteId, Standing};
-use crate::relay::{Envelope, Protocol, Recipient};
+use crate::relay::{Envelope, Origin, Protocol, Recipient};
 use crate::wire::{ForwardPath, Mail, Mailbox, Offers, Rcpt, Reply, Verb, greeting_name, replies};
 use smallvec::SmallVec;
 
@@ -100,10 +100,10 @@ impl Session {
             listener.recipients_max,
             listener.messages_max
         );
-        if listener.smtputf8 {
+        if listener.smtputf8 != super::Offer::Never {
             lines.push_str("\nSMTPUTF8");
         }
-        if listener.dsn {
+        if listener.dsn != super::Offer::Never {
             lines.push_str("\nDSN");
         }
         lines
@@ -113,8 +113,8 @@ impl Session {
         let extended = self.greeting.as_ref().is_some_and(|greeting| greeting.extended);
         Offers {
             extended,
-            smtputf8: extended && self.listener.smtputf8,
-            dsn: extended && self.listener.dsn,
+            smtputf8: extended && self.listener.smtputf8 != super::Offer::Never,
+            dsn: extended && self.listener.dsn != super::Offer::Never,
         }
     }
 
@@ -142,7 +142,7 @@ impl Session {
             self.mail_refused = true;
             return self.reply(&replies::TOO_BIG);
         }
-        if !self.budget.has_room() {
+        if !self.shared.budget.has_room() {
             self.mail_refused = true;
             return self.reply(&replies::NO_ROOM_NOW);
         }
@@ -156,6 +156,8 @@ impl Session {
                 smtputf8: mail.smtputf8,
                 ret: mail.ret,
                 envid: mail.envid.map(Into::into),
+                requiretls: false,
+                origin: Origin::default(),
                 recipients: Vec::new(),
             },
             classes: SmallVec::new(),
@@ -185,7 +187,7 @@ impl Session {
             .and_then(|rcpt| self.recipient(&rcpt, &transaction));
         match answer {
             Ok(recipient) => {
-                self.tally.recipients_accepted.count();
+                self.shared.tally.recipients_accepted.count();
                 if !transaction.classes.contains(&recipient.class) {
                     transaction.classes.push(recipient.class);
                 }
@@ -193,7 +195,7 @@ impl Session {
                 self.reply(&replies::RECIPIENT_OK);
             }
             Err(reply) => {
-                self.tally.recipients_refused.count();
+                self.shared.tally.recipients_refused.count();
                 transaction.recipient_refused = true;
                 self.envelope_fault(&reply, now);
             }
@@ -214,12 +216,12 @@ impl Session {
         }
         let address = self.full_address(rcpt.forward_path);
         let mailbox = Mailbox::read(&address).map_err(|_| replies::BAD_RECIPIENT)?;
-        let (class, route) = match self.tables.policy.recipient(&mailbox) {
+        let (class, route) = match self.shared.tables.policy.recipient(&mailbox) {
             Standing::Accepted { class, route } => (class, route),
             Standing::Refused(reply) => return Err(reply),
         };
         if self.must_split(class, transaction) {
-            self.tally.recipients_split.count();
+            self.shared.tally.recipients_split.count();
             return Err(replies::ANOTHER_CLASS);
         }
         Ok(self.accepted(rcpt, &address, class, route))
@@ -246,7 +248,7 @@ impl Session {
         match path {
             ForwardPath::Mailbox(mailbox) => mailbox.address.to_vec(),
             ForwardPath::Postmaster(_) => {
-                [b"postmaster@", self.tables.policy.postmaster_domain()].concat()
+                [b"postmaster@", self.shared.tables.policy.postmaster_domain()].concat()
             }
         }
     }
@@ -254,7 +256,7 @@ impl Session {
     /// Whether a plain SMTP client, which gets one reply for all, could not be told the truth of
     /// this recipient and of the others at once. The first recipient is never split off.
     fn must_split(&self, class: ClassId, transaction: &Transaction) -> bool {
-        let policy = &self.tables.policy;
+        let policy = &self.shared.tables.policy;
         self.listener.protocol == Protocol::Smtp
             && self.listener.mixed == Mixed::Split
             && transaction.classes.iter().any(|other| policy.may_differ(class, *other))
@@ -267,9 +269,9 @@ impl Session {
         }
         match std::mem::replace(&mut self.state, State::Ready) {
             State::Rcpt(transaction) => {
-                let rules = &self.tables.rules;
+                let rules = &self.shared.tables.rules;
                 let intake =
-                    Intake::new(*transaction, &self.listener, rules, &self.budget, now.tick);
+                    Intake::new(*transaction, &self.listener, rules, &self.shared.budget, now.tick);
                 self.state = State::Body(Box::new(intake));
                 self.reply(&replies::GO_AHEAD);
             }

@@ -79,10 +79,10 @@ impl Session {
     /// Decides for each recipient of a message that has come whole.
     pub(super) fn decide(&mut self, intake: Intake, now: Now) {
         let Complete { transaction, octets, message } = intake.finish();
-        self.tally.messages.count();
+        self.shared.tally.messages.count();
         if message.is_ok() {
-            self.tally.scans.count();
-            self.tally.scanned_octets.add(octets);
+            self.shared.tally.scans.count();
+            self.shared.tally.scanned_octets.add(octets);
         }
         let recipients = transaction.envelope.recipients.len();
         let (body, findings, failure) = match message {
@@ -117,7 +117,7 @@ impl Session {
 
     /// Looks the verdicts up, one a class, and hands on what they accept.
     fn judge(&mut self, mut decision: Box<Decision>, now: Now) {
-        let tables = Arc::clone(&self.tables);
+        let tables = Arc::clone(&self.shared.tables);
         let envelope = Arc::clone(&decision.envelope);
         let mut verdicts = SmallVec::<[(ClassId, Verdict<'_>); 4]>::new();
         let mut copies = Vec::with_capacity(envelope.recipients.len());
@@ -240,7 +240,7 @@ impl Session {
             self.reply(reply);
         }
         self.flush(now);
-        self.tally.reply_sets.count();
+        self.shared.tally.reply_sets.count();
         self.count_fates(&decision.fates);
         if decision.fates.iter().any(Fate::is_accepted) {
             self.progress_at = now.tick;
@@ -255,11 +255,11 @@ impl Session {
     fn count_fates(&self, fates: &[Fate]) {
         for fate in fates {
             match fate {
-                Fate::Delivered => self.tally.copies_delivered.count(),
-                Fate::Quarantined => self.tally.copies_quarantined.count(),
-                Fate::Discarded => self.tally.copies_discarded.count(),
-                Fate::Refused(_) => self.tally.copies_refused.count(),
-                Fate::Deferred(_) => self.tally.copies_deferred.count(),
+                Fate::Delivered => self.shared.tally.copies_delivered.count(),
+                Fate::Quarantined => self.shared.tally.copies_quarantined.count(),
+                Fate::Discarded => self.shared.tally.copies_discarded.count(),
+                Fate::Refused(_) => self.shared.tally.copies_refused.count(),
+                Fate::Deferred(_) => self.shared.tally.copies_deferred.count(),
             }
         }
     }
@@ -286,7 +286,7 @@ impl Session {
     fn record(&self, decision: &Decision, replies: &[Reply], now: Now) -> Record {
         let code =
             |index: usize| replies.get(index).or(replies.first()).map_or(0, |reply| reply.code());
-        let policy = &self.tables.policy;
+        let policy = &self.shared.tables.policy;
         let recipients = decision.envelope.recipients.iter().zip(&decision.fates).enumerate();
         Record {
             id: decision.id.clone(),
@@ -338,7 +338,7 @@ impl Session {
     }
 
     fn tag_names(&self, findings: &Findings) -> Vec<String> {
-        let tags = self.tables.rules.tags();
+        let tags = self.shared.tables.rules.tags();
         findings.tags().iter().map(|tag| tags.name(tag).to_owned()).collect()
     }
 }

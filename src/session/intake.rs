@@ -2,7 +2,7 @@
 
 use super::commands::Transaction;
 use super::settings::Listener;
-use crate::limits::{DATA_RATE_OCTETS_PER_S, DATA_RATE_WINDOW};
+use crate::limits::{DATA_RATE_DEFAULT, DATA_RATE_WINDOW};
 use crate::now::Tick;
 use crate::scan::{Findings, Rules, Scanner};
 use crate::wire::{Body, BodyBuilder, Budget, ContentSink, Framed, Framer, Reply, replies};
@@ -96,7 +96,7 @@ impl Intake {
         if now < self.window_from + DATA_RATE_WINDOW {
             return true;
         }
-        let least = DATA_RATE_OCTETS_PER_S * DATA_RATE_WINDOW.as_secs();
+        let least = DATA_RATE_DEFAULT * DATA_RATE_WINDOW.as_secs();
         let enough = self.window_octets >= least;
         self.window_from = now;
         self.window_octets = 0;

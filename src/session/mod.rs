@@ -17,17 +17,17 @@ mod intake;
 mod record;
 mod settings;
 mod trace;
+mod trust;
 
 pub use record::{End, RecipientRecord, Record};
-pub use settings::{Listener, Mixed, Tables};
+pub use settings::{Listener, ListenerTls, Mixed, Offer, Tables, TlsMode};
+pub use trust::{Networks, Trust};
 
-use crate::limits::{
-    INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT, OUTPUT_PENDING_OCTETS, PROGRESS_TIMEOUT,
-    WRITE_STALL_TIMEOUT,
-};
+use crate::limits::{INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT, OUTPUT_PENDING_OCTETS};
 use crate::now::{Now, Tick};
-use crate::relay::{Outcome, Plan, Protocol};
+use crate::relay::{Board, Outcome, Plan, Probe, Protocol, Verification};
 use crate::tally::Tally;
+use crate::tls::TlsFacts;
 use crate::wire::{Budget, Line, LineReader, Reply, replies};
 use commands::Transaction;
 use core::net::IpAddr;
@@ -41,9 +41,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Session {
     listener: Arc<Listener>,
-    tables: Arc<Tables>,
-    budget: Budget,
-    tally: Rc<Tally>,
+    shared: Shared,
     client: Client,
     state: State,
     greeting: Option<Greeting>,
@@ -71,11 +69,26 @@ pub struct Session {
     progress_at: Tick,
 }
 
+/// What the sessions of a shard have in common.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The tables that decide; a message keeps those that it began with.
+    pub tables: Arc<Tables>,
+    /// Memory for bodies.
+    pub budget: Budget,
+    /// What is counted.
+    pub tally: Rc<Tally>,
+    /// What is known of the routes.
+    pub board: Board,
+}
+
 /// Who is at the other end.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// Its address; `None` for a unix socket.
     pub address: Option<IpAddr>,
+    /// Its port.
+    pub port: Option<u16>,
     /// A name for the session that no other session of this host has, before or after a restart.
     pub session_id: String,
 }
@@ -87,6 +100,9 @@ pub enum Effect {
     Send(Vec<u8>),
     /// Answer this with [`Session::answered`].
     Ask(Ask),
+    /// After all that is to be sent: TLS begins, with these octets that the client sent already.
+    /// From now on its octets are sealed; [`Session::secured`] says when the handshake is done.
+    StartTls(Vec<u8>),
     /// The transaction is over: count it and log it.
     Record(Box<Record>),
     /// After all that is to be sent: end our side of the connection, go on reading.
@@ -102,6 +118,8 @@ pub enum Effect {
 pub enum Ask {
     /// Carry this plan out.
     Relay(Plan),
+    /// Ask the next hop whether it takes this recipient.
+    Verify(Probe),
 }
 
 /// The answer to an [`Ask`].
@@ -109,6 +127,8 @@ pub enum Ask {
 pub enum Answer {
     /// An outcome for each recipient that is in one of the plan's groups.
     Relayed(Vec<(usize, Outcome)>),
+    /// What the next hop says of the recipient.
+    Verified(Verification),
 }
 
 /// How a peer went.
@@ -156,20 +176,11 @@ enum Connection {
 
 impl Session {
     /// A session on a connection that was just made. Its banner is the first effect.
-    pub fn new(
-        listener: Arc<Listener>,
-        tables: Arc<Tables>,
-        budget: Budget,
-        tally: Rc<Tally>,
-        client: Client,
-        now: Now,
-    ) -> Session {
+    pub fn new(listener: Arc<Listener>, shared: Shared, client: Client, now: Now) -> Session {
         let pause = listener.banner_pause;
         let mut session = Session {
             listener,
-            tables,
-            budget,
-            tally,
+            shared,
             client,
             state: State::Banner { due: now.tick + pause },
             greeting: None,
@@ -207,9 +218,20 @@ impl Session {
         self.settle(now);
     }
 
+    /// The handshake that [`Effect::StartTls`] began (or, with implicit TLS, the connection) is done.
+    pub fn secured(&mut self, facts: TlsFacts, now: Now) {
+        let _ = facts;
+        self.settle(now);
+    }
+
+    /// From now on these tables decide: for messages that have not begun.
+    pub fn retable(&mut self, tables: Arc<Tables>) {
+        self.shared.tables = tables;
+    }
+
     /// Takes the answer to an [`Ask`].
     pub fn answered(&mut self, answer: Answer, now: Now) {
-        let Answer::Relayed(outcomes) = answer;
+        let Answer::Relayed(outcomes) = answer else { return };
         if let State::Committing(decision) = std::mem::replace(&mut self.state, State::Closed) {
             self.relayed(decision, outcomes, now);
         }
@@ -246,7 +268,7 @@ impl Session {
             return;
         }
         if self.write_deadline().is_some_and(|stall| stall <= now.tick) {
-            self.tally.timeouts.count();
+            self.shared.tally.timeouts.count();
             self.connection = Connection::Lost;
             self.effects.push_back(Effect::Abort);
             return self.settle(now);
@@ -259,7 +281,7 @@ impl Session {
             _ => true,
         };
         if idle {
-            self.tally.timeouts.count();
+            self.shared.tally.timeouts.count();
             self.end_session(&replies::IDLE, now);
         }
         self.settle(now);
@@ -286,7 +308,7 @@ impl Session {
             State::Banner { due } => Some(*due),
             State::Ready | State::Mail(_) | State::Rcpt(_) => Some(
                 (self.waiting_since + self.listener.idle_timeout)
-                    .min(self.progress_at + PROGRESS_TIMEOUT),
+                    .min(self.progress_at + self.listener.progress_timeout),
             ),
             State::Body(intake) => Some(intake.deadline(self.listener.data_timeout)),
             State::Committing(_) => None,
@@ -436,7 +458,7 @@ impl Session {
     /// An error of the client's own making.
     fn fault(&mut self, reply: &Reply, now: Now) {
         self.errors += 1;
-        self.tally.protocol_errors.count();
+        self.shared.tally.protocol_errors.count();
         if self.errors >= self.listener.errors_max {
             self.end_session(&replies::TOO_MANY_ERRORS, now);
         } else {
@@ -468,7 +490,7 @@ impl Session {
     /// A message whose end will not come any more is dropped, and remembered in the log.
     fn lose_message(&mut self, now: Now) {
         if let State::Body(intake) = std::mem::replace(&mut self.state, State::Ready) {
-            self.tally.messages_lost.count();
+            self.shared.tally.messages_lost.count();
             let record = self.record_of_lost(&intake, now);
             self.effects.push_back(Effect::Record(Box::new(record)));
         }
@@ -476,7 +498,7 @@ impl Session {
 
     fn write_deadline(&self) -> Option<Tick> {
         let waits_for_peer = self.unsent_octets > 0 && self.connection != Connection::Lost;
-        waits_for_peer.then(|| self.stalled_since + WRITE_STALL_TIMEOUT)
+        waits_for_peer.then(|| self.stalled_since + self.listener.write_stall_timeout)
     }
 
     fn check_invariants(&self) {

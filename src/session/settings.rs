@@ -1,9 +1,11 @@
 //! What a listener's sessions are told by the configuration.
 
+use super::trust::{Networks, Trust};
 use crate::limits;
 use crate::policy::{Policy, RouteId};
 use crate::relay::Protocol;
 use crate::scan::Rules;
+use crate::tls::ServerTls;
 use crate::wire::Newlines;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,10 +31,22 @@ pub struct Listener {
     pub mixed: Mixed,
     /// Where copies go that [`Mixed::Quarantine`] lays aside.
     pub quarantine: Option<RouteId>,
+    /// Clients whose bare LF are line ends, whatever [`Listener::newlines`] says.
+    pub normalized_from: Networks,
     /// SMTPUTF8 is offered.
-    pub smtputf8: bool,
+    pub smtputf8: Offer,
     /// DSN is offered.
-    pub dsn: bool,
+    pub dsn: Offer,
+    /// BINARYMIME is offered.
+    pub binarymime: Offer,
+    /// PRDR is offered (never with LMTP).
+    pub prdr: bool,
+    /// When the verdicts are so late, the 353 of a PRDR block goes out before them.
+    pub prdr_353_after: Duration,
+    /// TLS, if there is a certificate.
+    pub tls: Option<ListenerTls>,
+    /// Who may say who the client is.
+    pub trust: Trust,
     /// The banner is put off by so much, to see who talks first.
     pub banner_pause: Duration,
     /// Who talks before the banner is turned away.
@@ -41,13 +55,68 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// Longest wait for octets of a message.
     pub data_timeout: Duration,
+    /// Octets a second that a message must come with, averaged over
+    /// [`limits::DATA_RATE_WINDOW`]; 0 is no floor.
+    pub data_rate_octets_per_s: u64,
+    /// Longest wait for a client that takes none of our octets.
+    pub write_stall_timeout: Duration,
+    /// Longest time without an accepted message.
+    pub progress_timeout: Duration,
+    /// Longest life of a connection; a message that is coming is brought to its end.
+    pub session_timeout: Duration,
+    /// Longest wait for a whole TLS handshake, and for a whole PROXY header.
+    pub handshake_timeout: Duration,
+    /// Longest wait for verdicts after the end mark; then the message is tagged `scan-late`.
+    pub scan_budget: Duration,
     /// Errors of the client's own making; the last of them closes.
     pub errors_max: u32,
     /// Commands without progress; the last of them closes.
     pub junk_max: u32,
+    /// RCPTs of one connection for recipients that do not exist; the last of them closes.
+    pub unknown_recipients_max: u32,
     /// Received fields with which a message is taken for one in a loop.
     pub received_max: u32,
 }
+
+/// Whether an extension is offered that only the next hops can honour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offer {
+    /// When the next hops of all routes are known to honour it.
+    #[default]
+    WhenHonoured,
+    /// Always: the operator says that they do.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    /// Certificates, keys, and whose client certificates are believed.
+    pub server: Arc<ServerTls>,
+    /// When TLS begins.
+    pub mode: TlsMode,
+}
+
+/// When TLS begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// When the client says STARTTLS, if it does.
+    Offered,
+    /// The client must say STARTTLS before anything else (RFC 3207 4).
+    Required,
+    /// At once, before the banner.
+    Implicit,
+}
+
+impl PartialEq for ListenerTls {
+    fn eq(&self, other: &ListenerTls) -> bool {
+        self.mode == other.mode && Arc::ptr_eq(&self.server, &other.server)
+    }
+}
+
+impl Eq for ListenerTls {}
 
 /// What a plain SMTP client gets when recipients would get different answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,14 +152,27 @@ impl Listener {
             newlines: Newlines::Reject,
             mixed: Mixed::Split,
             quarantine: None,
-            smtputf8: true,
-            dsn: true,
+            normalized_from: Networks::default(),
+            smtputf8: Offer::WhenHonoured,
+            dsn: Offer::WhenHonoured,
+            binarymime: Offer::WhenHonoured,
+            prdr: true,
+            prdr_353_after: limits::PRDR_353_AFTER_DEFAULT,
+            tls: None,
+            trust: Trust::default(),
             banner_pause: Duration::ZERO,
             early_talk_refused: true,
             idle_timeout: limits::IDLE_TIMEOUT_DEFAULT,
             data_timeout: limits::DATA_TIMEOUT_DEFAULT,
+            data_rate_octets_per_s: limits::DATA_RATE_DEFAULT,
+            write_stall_timeout: limits::WRITE_STALL_DEFAULT,
+            progress_timeout: limits::PROGRESS_DEFAULT,
+            session_timeout: limits::SESSION_DEFAULT,
+            handshake_timeout: limits::HANDSHAKE_DEFAULT,
+            scan_budget: limits::SCAN_BUDGET_DEFAULT,
             errors_max: limits::ERRORS_DEFAULT,
             junk_max: limits::JUNK_DEFAULT,
+            unknown_recipients_max: limits::UNKNOWN_RECIPIENTS_DEFAULT,
             received_max: limits::RECEIVED_DEFAULT,
         }
     }

@@ -11,7 +11,9 @@ use super::stores::Stores;
 use crate::limits::{DRAIN_TIMEOUT, ORDERLY_CLOSE_TIMEOUT, RELAY_TICK};
 use crate::now::{Now, Tick};
 use crate::relay::{HopId, Relay, RelayEffect, Routes, Ticket};
-use crate::session::{Answer, Ask, Client, Effect, Gone, Listener, Record, Session, Tables};
+use crate::session::{
+    Answer, Ask, Client, Effect, Gone, Listener, Record, Session, Shared, Tables,
+};
 use crate::tally::{Counts, Tally};
 use crate::wire::Budget;
 use hdrhistogram::Histogram;
@@ -57,8 +59,7 @@ pub struct Snapshot {
 pub(super) struct Core {
     parts: ShardParts,
     clock: Clock,
-    tally: Rc<Tally>,
-    budget: Budget,
+    shared: Shared,
     relay: Relay,
     sessions: Slab<Seat>,
     sessions_made: u32,
@@ -116,12 +117,16 @@ impl Core {
     /// A shard without connections.
     pub fn new(parts: ShardParts) -> Core {
         let relay = Relay::new(Arc::clone(&parts.routes));
-        let budget = Budget::new(parts.body_memory_octets);
+        let shared = Shared {
+            tables: Arc::clone(&parts.tables),
+            budget: Budget::new(parts.body_memory_octets),
+            tally: Rc::new(Tally::default()),
+            board: relay.board(),
+        };
         Core {
             parts,
             clock: Clock { began: Instant::now() },
-            tally: Rc::new(Tally::default()),
-            budget,
+            shared,
             relay,
             sessions: Slab::new(),
             sessions_made: 0,
@@ -146,17 +151,12 @@ impl Core {
         let number = self.sessions_made;
         let client = Client {
             address: peer.map(|peer| unmapped(peer.ip())),
+            port: peer.map(|peer| peer.port()),
             session_id: format!("{}{number:x}", self.parts.id_prefix),
         };
-        let session = Session::new(
-            Arc::clone(listener),
-            Arc::clone(&self.parts.tables),
-            self.budget.clone(),
-            Rc::clone(&self.tally),
-            client,
-            self.clock.now(),
-        );
-        self.tally.connections.count();
+        let session =
+            Session::new(Arc::clone(listener), self.shared.clone(), client, self.clock.now());
+        self.shared.tally.connections.count();
         let seat = Seat { session, number, socket: Some(socket), paused: false, queued: None };
         let index = self.sessions.insert(seat);
         self.seat_at(socket, Who::Client(index));
@@ -212,7 +212,7 @@ impl Core {
         let now = self.clock.now();
         match who {
             Some(Who::Client(index)) => {
-                self.tally.connections_closed.count();
+                self.shared.tally.connections_closed.count();
                 self.sessions[index].socket = None;
                 self.sessions[index].session.peer_closed(Gone::Lost, now);
                 self.stirred.push_back(index);
@@ -293,7 +293,7 @@ impl Core {
             (Effect::Close, Some(socket)) => {
                 seat.socket = None;
                 self.forget(socket);
-                self.tally.connections_closed.count();
+                self.shared.tally.connections_closed.count();
                 self.close(ring, socket);
             }
             (Effect::Abort, Some(socket)) => {
@@ -305,7 +305,9 @@ impl Core {
                 let ticket = Ticket(u64::from(seat.number) << 32 | index as u64);
                 self.relay.start(ticket, plan, self.clock.now().tick);
             }
+            (Effect::Ask(Ask::Verify(_)), _) => {}
             (Effect::Record(record), _) => self.record(*record),
+            (Effect::StartTls(_), _) => {}
             (Effect::Send(_) | Effect::ShutdownWrite | Effect::Close | Effect::Abort, None) => {}
         }
     }
@@ -359,7 +361,7 @@ impl Core {
         if let Some(log) = &mut self.parts.log
             && log.push(record).is_err()
         {
-            self.tally.log_records_lost.count();
+            self.shared.tally.log_records_lost.count();
         }
     }
 
@@ -411,12 +413,12 @@ impl Core {
 
     fn snapshot(&self, ring: &Ring) -> Snapshot {
         let ring = ring.counters();
-        let mut counts = self.tally.counts();
+        let mut counts = self.shared.tally.counts();
         counts.connections_shed = ring.shed;
         Snapshot {
             counts,
             ring,
-            body_octets: self.budget.taken(),
+            body_octets: self.shared.budget.taken(),
             sessions_open: self.sessions.len() as u64,
             decision_us: self.decision_us.clone(),
         }

@@ -4,7 +4,9 @@ use crate::now::{Now, Tick};
 use crate::relay::{
     Address, HopId, Outcome, Protocol, Relay, RelayEffect, Routes, StoreJob, Ticket,
 };
-use crate::session::{Answer, Ask, Client, Effect, Gone, Listener, Record, Session, Tables};
+use crate::session::{
+    Answer, Ask, Client, Effect, Gone, Listener, Record, Session, Shared, Tables,
+};
 use crate::tally::Tally;
 use crate::tools::sink::{Kept, KeptMessage, Script, SinkEffect, SinkSession};
 use crate::wire::{Budget, replies};
@@ -22,10 +24,8 @@ pub struct World {
     now: Tick,
     chance: Rng,
     faults: Faults,
-    tables: Arc<Tables>,
+    shared: Shared,
     listeners: Vec<Arc<Listener>>,
-    tally: Rc<Tally>,
-    budget: Budget,
     relay: Relay,
     clients: Vec<ClientSide>,
     sinks: Vec<Sink>,
@@ -143,15 +143,20 @@ impl World {
         seed: u64,
         faults: Faults,
     ) -> World {
+        let relay = Relay::new(routes);
+        let shared = Shared {
+            tables,
+            budget: Budget::new(64 << 20),
+            tally: Rc::new(Tally::default()),
+            board: relay.board(),
+        };
         World {
             now: Tick::START,
             chance: Rng::with_seed(seed),
             faults,
-            tables,
+            shared,
             listeners,
-            tally: Rc::new(Tally::default()),
-            budget: Budget::new(64 << 20),
-            relay: Relay::new(routes),
+            relay,
             clients: Vec::new(),
             sinks,
             hops: HashMap::new(),
@@ -167,15 +172,9 @@ impl World {
     pub fn connect(&mut self, listener: &str, from: IpAddr) -> Option<ClientId> {
         let listener = self.listeners.iter().find(|one| one.name == listener).map(Arc::clone)?;
         let id = ClientId(self.clients.len());
-        let client = Client { address: Some(from), session_id: format!("sim{}", id.0) };
-        let session = Session::new(
-            listener,
-            Arc::clone(&self.tables),
-            self.budget.clone(),
-            Rc::clone(&self.tally),
-            client,
-            self.now(),
-        );
+        let session_id = format!("sim{}", id.0);
+        let client = Client { address: Some(from), port: None, session_id };
+        let session = Session::new(listener, self.shared.clone(), client, self.now());
         self.clients.push(ClientSide {
             session,
             received: Vec::new(),
@@ -276,7 +275,7 @@ impl World {
 
     /// What the sessions have counted.
     pub fn tally(&self) -> &Tally {
-        &self.tally
+        &self.shared.tally
     }
 
     /// The records of all transactions that are over.
@@ -301,7 +300,7 @@ impl World {
 
     /// Octets that message bodies hold now.
     pub fn body_octets_held(&self) -> u64 {
-        self.budget.taken()
+        self.shared.budget.taken()
     }
 
     /// For tests of the oracle: a relay that sends again what may have been taken.
@@ -436,6 +435,7 @@ impl World {
                     self.relay.start(Ticket(id.0 as u64), plan, self.now);
                     self.drain_relay();
                 }
+                Effect::Ask(Ask::Verify(_)) | Effect::StartTls(_) => {}
                 Effect::Record(record) => self.records.push(*record),
                 Effect::ShutdownWrite | Effect::Close => {
                     let due = self.arrival(|world| &mut world.clients[id.0].to_client);

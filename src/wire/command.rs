@@ -89,6 +89,8 @@ pub enum BodyKind {
     SevenBit,
     /// BODY=8BITMIME.
     EightBitMime,
+    /// BODY=BINARYMIME (RFC 3030): any octets, by BDAT alone.
+    BinaryMime,
 }
 
 /// How much of the message a bounce shall bring. RFC 3461 4.3.

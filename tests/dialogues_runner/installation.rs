@@ -6,7 +6,7 @@ use postern::policy::{
 };
 use postern::relay::{Address, NextHop, Protocol, Route, Routes};
 use postern::scan::{RuleSpec, Rules, Score, Surface, TagId, TagSet, Tags};
-use postern::session::{Listener, Mixed, Tables};
+use postern::session::{Listener, Mixed, Offer, Tables};
 use postern::tools::sink::{KeptMessage, Script};
 use postern::wire::{Newlines, Reply, replies};
 use std::path::PathBuf;
@@ -64,6 +64,9 @@ pub fn base_listener() -> Listener {
         size_octets_max: 100_000,
         messages_max: 100,
         quarantine: Some(QUARANTINE),
+        smtputf8: Offer::Always,
+        dsn: Offer::Always,
+        binarymime: Offer::Never,
         ..Listener::new("smtp", Protocol::Smtp, HOSTNAME)
     }
 }
@@ -192,6 +195,7 @@ fn domain() -> Domain {
 fn apply(listener: &mut Listener, setting: &Setting) -> Result<(), String> {
     let Setting { key, value, .. } = setting;
     let unknown = || format!("the setting {key}={value} is not known");
+    let offer = |on| if on { Offer::Always } else { Offer::Never };
     let count = || value.parse().map_err(|_| unknown());
     let switch = || match value.as_str() {
         "on" => Ok(true),
@@ -205,8 +209,8 @@ fn apply(listener: &mut Listener, setting: &Setting) -> Result<(), String> {
         "errors" => listener.errors_max = count()?,
         "loops" => listener.received_max = count()?,
         "junk" => listener.junk_max = count()?,
-        "smtputf8" => listener.smtputf8 = switch()?,
-        "dsn" => listener.dsn = switch()?,
+        "smtputf8" => listener.smtputf8 = offer(switch()?),
+        "dsn" => listener.dsn = offer(switch()?),
         "idle" => listener.idle_timeout = span(value).ok_or_else(unknown)?,
         "banner-pause" => listener.banner_pause = span(value).ok_or_else(unknown)?,
         "early-talk" => {

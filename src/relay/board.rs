@@ -1,0 +1,68 @@
+//! What sessions may know of the routes behind them: written by the relay, read at EHLO and RCPT.
+
+use crate::policy::RouteId;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// The board of one shard.
+#[derive(Clone, Debug, Default)]
+pub struct Board {
+    routes: Rc<RefCell<Vec<Standing>>>,
+}
+
+/// What is known of one route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// What its next hops offer: what all of them did that were greeted; `None` before the first.
+    pub offers: Option<HopOffers>,
+    /// No next hop of it can be reached: a message for it would only wait.
+    pub down: bool,
+    /// The next hop is asked before RCPT is answered.
+    pub asks_ahead: bool,
+}
+
+/// The extensions of a next hop that somebody in front of it may want to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HopOffers {
+    /// PIPELINING (RFC 2920).
+    pub pipelining: bool,
+    /// SIZE (RFC 1870).
+    pub size: bool,
+    /// 8BITMIME (RFC 6152).
+    pub eight_bit_mime: bool,
+    /// CHUNKING (RFC 3030).
+    pub chunking: bool,
+    /// BINARYMIME (RFC 3030).
+    pub binarymime: bool,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+    /// DSN (RFC 3461).
+    pub dsn: bool,
+    /// PRDR (draft-hall-prdr-00).
+    pub prdr: bool,
+    /// STARTTLS (RFC 3207).
+    pub starttls: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
+    /// XCLIENT with at least NAME, ADDR and HELO.
+    pub xclient: bool,
+}
+
+impl Board {
+    /// A board on which nothing is known of `routes` routes.
+    pub fn new(routes: usize) -> Board {
+        Board { routes: Rc::new(RefCell::new(vec![Standing::default(); routes])) }
+    }
+
+    /// What is known of a route.
+    pub fn standing(&self, route: RouteId) -> Standing {
+        self.routes.borrow().get(route.index()).copied().unwrap_or_default()
+    }
+
+    /// Notes what is known of a route.
+    pub fn note(&self, route: RouteId, standing: Standing) {
+        if let Some(known) = self.routes.borrow_mut().get_mut(route.index()) {
+            *known = standing;
+        }
+    }
+}
