@@ -18,7 +18,9 @@ mod reply_reader;
 mod xtext;
 
 pub use address::{Domain, ForwardPath, Mailbox, PathFault, ReversePath, unquoted};
-pub use body::{Body, BodyBuilder, Budget, PoolEmpty};
+#[cfg(test)]
+pub(crate) use body::SLICES_WALKED;
+pub use body::{Body, BodyBuilder, Budget, PoolEmpty, Slices};
 pub(crate) use command::is_greeting_name;
 pub use command::{BodyKind, Mail, Notify, Offers, Rcpt, Ret, Verb, greeting_name};
 pub use content::{ContentSink, Framed, Framer, Newlines};
