@@ -33,6 +33,15 @@ pub const ENVID_OCTETS: usize = 100;
 /// Characters of an ORCPT value. RFC 3461 4.2.
 pub const ORCPT_OCTETS: usize = 500;
 
+/// Octets of a PROXY header of version 1 with its CRLF. PROXY protocol 2.1.
+pub const PROXY_LINE_OCTETS: usize = 107;
+
+/// Octets of a PROXY header of version 2 before what its length counts. PROXY protocol 2.2.
+pub const PROXY_PREFIX_OCTETS: usize = 16;
+
+/// Octets of one decoded value of XCLIENT or XFORWARD: that of the longest host name.
+pub const PEER_VALUE_OCTETS: usize = 255;
+
 // ---- body ---------------------------------------------------------------------------------
 
 /// Octets of one block of a message body. One 16 KiB block holds most mail whole.

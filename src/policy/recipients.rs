@@ -52,6 +52,11 @@ pub enum Standing {
 }
 
 impl Domain {
+    /// The routes that mail for the domain may take.
+    pub(super) fn routes(&self) -> impl Iterator<Item = RouteId> {
+        std::iter::once(self.route)
+    }
+
     /// What is known of a local-part, unquoted and in lower case.
     pub(super) fn standing(&self, local_part: &[u8]) -> Standing {
         if let Some(reply) = self.refused.get(local_part) {

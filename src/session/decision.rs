@@ -1,15 +1,14 @@
 //! The end mark was read: findings become a fate for each recipient, fates become a plan, and what
 //! the relay answers becomes the reply set.
 
-use super::final_reply::replies_for;
+use super::final_reply::{ReplyForm, replies_for};
 use super::intake::{Complete, Intake};
-use super::record::{End, RecipientRecord, Record};
 use super::trace::Trace;
-use super::{Ask, Effect, Mixed, Session, State};
+use super::{Ask, Effect, Listener, Mixed, Session, State, Tables};
 use crate::now::{Now, Tick};
 use crate::policy::{Action, ClassId, RouteId, Verdict};
 use crate::relay::{Envelope, Outcome, Plan, Protocol};
-use crate::scan::Findings;
+use crate::scan::{Findings, Score, Tags};
 use crate::wire::{Body, Kind, Reply, replies};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -17,21 +16,48 @@ use std::sync::Arc;
 /// A message whose fate is being carried out.
 #[derive(Debug)]
 pub(super) struct Decision {
-    id: String,
-    envelope: Arc<Envelope>,
+    pub(super) id: String,
+    pub(super) envelope: Arc<Envelope>,
+    /// The tables that the message began with.
+    pub(super) tables: Arc<Tables>,
+    /// How its recipients are told.
+    pub(super) form: ReplyForm,
+    /// It came by BDAT.
+    pub(super) chunked: bool,
+    /// The 353 of a PRDR block was sent before its lines: they must follow, whatever they say.
+    block_begun: bool,
+    /// Until when the verdict has to wait, if it has to.
+    held_until: Option<Tick>,
     /// `None` for a message that was refused as a whole.
     body: Option<Arc<Body>>,
-    findings: Findings,
-    octets: u64,
+    pub(super) findings: Findings,
+    pub(super) octets: u64,
     trace: Vec<u8>,
     /// One for each recipient, in RCPT order.
-    fates: Vec<Fate>,
+    pub(super) fates: Vec<Fate>,
     /// The lines of the configuration that decided.
-    lines: Vec<Option<u32>>,
+    pub(super) lines: Vec<Option<u32>>,
     /// Copies that a next hop refused were laid aside; that is done once.
     laid_aside: bool,
-    began: Tick,
-    ended_at: Tick,
+    pub(super) began: Tick,
+    pub(super) ended_at: Tick,
+}
+
+impl Decision {
+    /// When something is due though nothing happens: a verdict that was held back, or a 353.
+    pub fn deadline(&self, listener: &Listener) -> Option<Tick> {
+        [self.held_until, self.block_due(listener)].into_iter().flatten().min()
+    }
+
+    /// When the 353 of a PRDR block goes out before its lines. A single recipient never has a block.
+    fn block_due(&self, listener: &Listener) -> Option<Tick> {
+        let waits = self.form == ReplyForm::Block && !self.block_begun && self.fates_expected() > 1;
+        waits.then(|| self.ended_at + listener.prdr_353_after)
+    }
+
+    fn fates_expected(&self) -> usize {
+        self.envelope.recipients.len()
+    }
 }
 
 /// What becomes of one recipient's copy.
@@ -57,7 +83,7 @@ impl Fate {
         matches!(self, Fate::Delivered | Fate::Quarantined | Fate::Discarded)
     }
 
-    fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Fate::Delivered => "delivered",
             Fate::Quarantined => "quarantined",
@@ -78,7 +104,7 @@ impl Fate {
 impl Session {
     /// Decides for each recipient of a message that has come whole.
     pub(super) fn decide(&mut self, intake: Intake, now: Now) {
-        let Complete { transaction, octets, message } = intake.finish();
+        let Complete { transaction, octets, chunked, message } = intake.finish();
         self.shared.tally.messages.count();
         if message.is_ok() {
             self.shared.tally.scans.count();
@@ -96,6 +122,15 @@ impl Session {
             trace: self.trace(&transaction.id, &transaction.envelope, now),
             id: transaction.id,
             envelope: Arc::new(transaction.envelope),
+            tables: transaction.tables,
+            form: match self.listener.protocol {
+                Protocol::Lmtp => ReplyForm::Each,
+                Protocol::Smtp if transaction.prdr => ReplyForm::Block,
+                Protocol::Smtp => ReplyForm::One,
+            },
+            chunked,
+            block_begun: false,
+            held_until: None,
             body,
             findings,
             octets,
@@ -111,13 +146,49 @@ impl Session {
                 decision.fates = vec![Fate::from_refusal(reply); recipients];
                 self.conclude(&decision, now);
             }
-            None => self.judge(decision, now),
+            None => self.hold(decision, now),
+        }
+    }
+
+    /// Waits for what takes time, at most as long as the scan may; then the message is judged by
+    /// what is known.
+    fn hold(&mut self, mut decision: Box<Decision>, now: Now) {
+        let hold = decision.tables.policy.hold(&decision.findings);
+        if hold.is_zero() {
+            return self.judge(decision, now);
+        }
+        decision.held_until = Some(now.tick + hold.min(self.listener.scan_budget));
+        if hold > self.listener.scan_budget {
+            decision.findings.add(Tags::SCAN_LATE, Score::ZERO);
+        }
+        // What was answered so far goes out before the wait.
+        self.flush(now);
+        self.state = State::Judging(decision);
+    }
+
+    /// A deadline of a message whose end mark was read has come.
+    pub(super) fn wait_is_over(&mut self, now: Now) {
+        let (State::Judging(decision) | State::Committing(decision)) = &mut self.state else {
+            return;
+        };
+        // draft-hall-prdr-00 4.5.1: the 353 should be sent as early as possible. From here on the
+        // block must follow.
+        if decision.block_due(&self.listener).is_some_and(|due| due <= now.tick) {
+            decision.block_begun = true;
+            replies::BLOCK_BEGINS.render(&mut self.out);
+        }
+        if decision.held_until.is_some_and(|until| until <= now.tick) {
+            decision.held_until = None;
+            if let State::Judging(decision) = std::mem::replace(&mut self.state, State::Ready) {
+                self.judge(decision, now);
+                self.run_pending(now);
+            }
         }
     }
 
     /// Looks the verdicts up, one a class, and hands on what they accept.
     fn judge(&mut self, mut decision: Box<Decision>, now: Now) {
-        let tables = Arc::clone(&self.shared.tables);
+        let tables = Arc::clone(&decision.tables);
         let envelope = Arc::clone(&decision.envelope);
         let mut verdicts = SmallVec::<[(ClassId, Verdict<'_>); 4]>::new();
         let mut copies = Vec::with_capacity(envelope.recipients.len());
@@ -144,7 +215,7 @@ impl Session {
                 Action::Defer(reply) => Fate::Deferred(reply.clone()),
             });
         }
-        if self.listener.protocol == Protocol::Smtp {
+        if decision.form == ReplyForm::One {
             self.reconcile(&mut decision.fates, &mut copies);
         }
         self.hand_on(decision, &copies, now);
@@ -222,7 +293,7 @@ impl Session {
     /// some, while others have their copy: it can be told of neither, so the copy is laid aside.
     fn must_lay_aside(&self, decision: &Decision) -> bool {
         let some = |wanted: fn(&Fate) -> bool| decision.fates.iter().any(wanted);
-        self.listener.protocol == Protocol::Smtp
+        decision.form == ReplyForm::One
             && !decision.laid_aside
             && some(Fate::is_accepted)
             && some(|fate| matches!(fate, Fate::Refused(_)))
@@ -233,7 +304,8 @@ impl Session {
     fn conclude(&mut self, decision: &Decision, now: Now) {
         let accepted =
             replies::MESSAGE_ACCEPTED.with_text(format!("message accepted as {}", decision.id));
-        let replies = replies_for(self.listener.protocol, &decision.fates, &accepted);
+        let block_begun = decision.block_begun;
+        let replies = replies_for(decision.form, &decision.fates, &accepted, block_begun);
         // Nothing that was said before shares the send with the reply set.
         self.flush(now);
         for reply in &replies {
@@ -249,6 +321,7 @@ impl Session {
         self.waiting_since = now.tick;
         self.state = State::Ready;
         let record = self.record(decision, &replies, now);
+        self.forwarded = None;
         self.effects.push_back(Effect::Record(Box::new(record)));
     }
 
@@ -266,12 +339,15 @@ impl Session {
 
     fn trace(&self, id: &str, envelope: &Envelope, now: Now) -> Vec<u8> {
         let helo = self.helo();
+        let name = self.client_name();
         let trace = Trace {
             helo: &helo,
-            client: self.client.address,
+            name: name.as_deref(),
+            client: self.address(),
             hostname: &self.listener.hostname,
             protocol: self.listener.protocol,
-            extended: self.offers().extended,
+            extended: self.greeting.as_ref().is_some_and(|greeting| greeting.extended),
+            tls: self.tls.as_deref(),
             smtputf8: envelope.smtputf8,
             id,
             only_recipient: match envelope.recipients.as_slice() {
@@ -282,67 +358,4 @@ impl Session {
         };
         trace.field()
     }
-
-    fn record(&self, decision: &Decision, replies: &[Reply], now: Now) -> Record {
-        let code =
-            |index: usize| replies.get(index).or(replies.first()).map_or(0, |reply| reply.code());
-        let policy = &self.shared.tables.policy;
-        let recipients = decision.envelope.recipients.iter().zip(&decision.fates).enumerate();
-        Record {
-            id: decision.id.clone(),
-            unix_s: now.unix_s,
-            listener: self.listener.name.clone(),
-            protocol: self.listener.protocol,
-            client: self.client.address,
-            helo: self.helo(),
-            reverse_path: decision.envelope.reverse_path.clone(),
-            octets: decision.octets,
-            end: End::Replied,
-            tags: self.tag_names(&decision.findings),
-            score: decision.findings.score().0,
-            recipients: recipients
-                .map(|(index, (recipient, fate))| RecipientRecord {
-                    address: recipient.address.clone(),
-                    class: policy.class_name(recipient.class).to_owned(),
-                    fate: fate.name(),
-                    code: code(index),
-                    line: decision.lines[index],
-                })
-                .collect(),
-            duration_us: micros(now.tick - decision.began),
-            decision_us: micros(now.tick - decision.ended_at),
-            ended_at: decision.ended_at,
-        }
-    }
-
-    /// The record of a message whose end will not come any more.
-    pub(super) fn record_of_lost(&self, intake: &Intake, now: Now) -> Record {
-        let transaction = &intake.transaction;
-        Record {
-            id: transaction.id.clone(),
-            unix_s: now.unix_s,
-            listener: self.listener.name.clone(),
-            protocol: self.listener.protocol,
-            client: self.client.address,
-            helo: self.helo(),
-            reverse_path: transaction.envelope.reverse_path.clone(),
-            octets: intake.octets(),
-            end: End::Lost,
-            tags: Vec::new(),
-            score: 0,
-            recipients: Vec::new(),
-            duration_us: micros(now.tick - transaction.began),
-            decision_us: 0,
-            ended_at: now.tick,
-        }
-    }
-
-    fn tag_names(&self, findings: &Findings) -> Vec<String> {
-        let tags = self.shared.tables.rules.tags();
-        findings.tags().iter().map(|tag| tags.name(tag).to_owned()).collect()
-    }
-}
-
-fn micros(span: std::time::Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }

@@ -4,16 +4,20 @@
 //! [`Session::deadline`] says when [`Session::timed_out`] is due. The same octets in any cut give the
 //! same replies.
 //!
-//! A message goes through the files of this folder so: `commands` read the envelope, `intake`
-//! takes the content and has it scanned, `decision` turns findings into a fate for each recipient
-//! and a plan for the relay, `final_reply` renders the reply set. From the end mark on the
-//! transaction does not need its connection any more: it goes on to its end though the client is
-//! gone.
+//! A message goes through the files of this folder so: `opening` sees to who the client is (PROXY,
+//! TLS, XCLIENT) and greets it, `commands` does its command lines, of which `envelope` has MAIL and
+//! RCPT, and `chunks` BDAT; `intake` takes the content and has it scanned; `decision` turns findings
+//! into a fate for each recipient and a plan for the relay; `final_reply` renders the reply set. From
+//! the end mark on the transaction does not need its connection any more: it goes on to its end
+//! though the client is gone.
 
+mod chunks;
 mod commands;
 mod decision;
+mod envelope;
 mod final_reply;
 mod intake;
+mod opening;
 mod record;
 mod settings;
 mod trace;
@@ -23,15 +27,20 @@ pub use record::{End, RecipientRecord, Record};
 pub use settings::{Listener, ListenerTls, Mixed, Offer, Tables, TlsMode};
 pub use trust::{Networks, Trust};
 
-use crate::limits::{INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT, OUTPUT_PENDING_OCTETS};
+use crate::limits::{
+    INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT, OUTPUT_PENDING_OCTETS, PROXY_TIMEOUT,
+};
 use crate::now::{Now, Tick};
-use crate::relay::{Board, Outcome, Plan, Probe, Protocol, Verification};
+use crate::relay::{Board, Outcome, Plan, Probe, Protocol, Recipient, Verification};
 use crate::tally::Tally;
 use crate::tls::TlsFacts;
-use crate::wire::{Budget, Line, LineReader, Reply, replies};
-use commands::Transaction;
-use core::net::IpAddr;
+use crate::wire::{
+    Budget, Line, LineReader, Newlines, PeerAttributes, ProxyReader, Reply, replies,
+};
+use chunks::{Chunked, Dropping};
+use core::net::{IpAddr, SocketAddr};
 use decision::Decision;
+use envelope::Transaction;
 use intake::{Intake, Taken};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -43,7 +52,16 @@ pub struct Session {
     listener: Arc<Listener>,
     shared: Shared,
     client: Client,
+    /// The client that a trusted peer has passed on (PROXY).
+    proxied: Option<SocketAddr>,
+    /// What a trusted peer says of the client that it speaks for (XCLIENT).
+    claimed: Option<Box<PeerAttributes>>,
+    /// What a trusted peer says for the log (XFORWARD), until its message is through.
+    forwarded: Option<Box<PeerAttributes>>,
+    tls: Option<Box<TlsFacts>>,
     state: State,
+    /// The banner was sent.
+    welcomed: bool,
     greeting: Option<Greeting>,
     lines: LineReader,
     /// Octets that came while the session waits for an answer.
@@ -57,11 +75,13 @@ pub struct Session {
     junk: u32,
     messages: u32,
     transactions: u32,
+    unknown_recipients: u32,
     /// A MAIL was refused: what follows from that is no further error.
     mail_refused: bool,
     /// What is known of the connection.
     connection: Connection,
-    /// Since when a command is waited for.
+    began: Tick,
+    /// Since when something is waited for: a command, a header, a handshake.
     waiting_since: Tick,
     /// Since when none of our octets was taken.
     stalled_since: Tick,
@@ -103,7 +123,7 @@ pub enum Effect {
     /// After all that is to be sent: TLS begins, with these octets that the client sent already.
     /// From now on its octets are sealed; [`Session::secured`] says when the handshake is done.
     StartTls(Vec<u8>),
-    /// The transaction is over: count it and log it.
+    /// Something is over that deserves a line of the log: count it and log it.
     Record(Box<Record>),
     /// After all that is to be sent: end our side of the connection, go on reading.
     ShutdownWrite,
@@ -142,6 +162,10 @@ pub enum Gone {
 
 #[derive(Debug)]
 enum State {
+    /// The peer must say first for whom it speaks.
+    Proxy(Box<ProxyReader>),
+    /// The TLS handshake is under way.
+    Handshake,
     /// The banner is put off.
     Banner { due: Tick },
     /// No transaction.
@@ -150,8 +174,18 @@ enum State {
     Mail(Box<Transaction>),
     /// At least one RCPT was accepted.
     Rcpt(Box<Transaction>),
-    /// The message is coming.
+    /// The next hop is asked about a recipient.
+    Verifying(Box<Transaction>, Box<Recipient>),
+    /// The message is coming by DATA.
     Body(Box<Intake>),
+    /// The message is coming by BDAT; a command is awaited.
+    Chunks(Box<Chunked>),
+    /// So many octets of a chunk of it are coming.
+    Chunk { message: Box<Chunked>, left: u64, last: bool },
+    /// Octets of a chunk that belongs to no message are dropped.
+    Dropping(Box<Dropping>),
+    /// The findings are complete, but for what takes time.
+    Judging(Box<Decision>),
     /// The relay is at work.
     Committing(Box<Decision>),
     /// The last reply was given; the client's octets are dropped.
@@ -175,14 +209,18 @@ enum Connection {
 }
 
 impl Session {
-    /// A session on a connection that was just made. Its banner is the first effect.
+    /// A session on a connection that was just made.
     pub fn new(listener: Arc<Listener>, shared: Shared, client: Client, now: Now) -> Session {
-        let pause = listener.banner_pause;
         let mut session = Session {
             listener,
             shared,
             client,
-            state: State::Banner { due: now.tick + pause },
+            proxied: None,
+            claimed: None,
+            forwarded: None,
+            tls: None,
+            state: State::Ready,
+            welcomed: false,
             greeting: None,
             lines: LineReader::default(),
             pending: Vec::new(),
@@ -193,19 +231,19 @@ impl Session {
             junk: 0,
             messages: 0,
             transactions: 0,
+            unknown_recipients: 0,
             mail_refused: false,
             connection: Connection::Open,
+            began: now.tick,
             waiting_since: now.tick,
             stalled_since: now.tick,
             progress_at: now.tick,
         };
-        if pause.is_zero() {
-            session.banner(now);
-        }
+        session.open(now);
         session
     }
 
-    /// Takes octets of the client.
+    /// Takes octets of the client; under TLS, the plain ones.
     pub fn receive(&mut self, octets: &[u8], now: Now) {
         if self.waits() || !self.pending.is_empty() {
             self.pending.extend_from_slice(octets);
@@ -218,9 +256,13 @@ impl Session {
         self.settle(now);
     }
 
-    /// The handshake that [`Effect::StartTls`] began (or, with implicit TLS, the connection) is done.
+    /// The handshake that [`Effect::StartTls`] began is done. If it fails, the connection is lost.
     pub fn secured(&mut self, facts: TlsFacts, now: Now) {
-        let _ = facts;
+        if matches!(self.state, State::Handshake) {
+            self.tls = Some(Box::new(facts));
+            self.start_afresh();
+            self.welcome(&mut &[][..], now);
+        }
         self.settle(now);
     }
 
@@ -229,11 +271,17 @@ impl Session {
         self.shared.tables = tables;
     }
 
-    /// Takes the answer to an [`Ask`].
+    /// Takes the answer to an [`Ask`]. An answer that nobody waits for any more is passed over.
     pub fn answered(&mut self, answer: Answer, now: Now) {
-        let Answer::Relayed(outcomes) = answer else { return };
-        if let State::Committing(decision) = std::mem::replace(&mut self.state, State::Closed) {
-            self.relayed(decision, outcomes, now);
+        match (std::mem::replace(&mut self.state, State::Ready), answer) {
+            (State::Committing(decision), Answer::Relayed(outcomes)) => {
+                self.relayed(decision, outcomes, now);
+            }
+            (State::Verifying(transaction, recipient), Answer::Verified(answer)) => {
+                self.waiting_since = now.tick;
+                self.verified(transaction, *recipient, answer, now);
+            }
+            (state, _) => self.state = state,
         }
         self.run_pending(now);
         self.settle(now);
@@ -268,30 +316,43 @@ impl Session {
             return;
         }
         if self.write_deadline().is_some_and(|stall| stall <= now.tick) {
-            self.shared.tally.timeouts.count();
-            self.connection = Connection::Lost;
-            self.effects.push_back(Effect::Abort);
-            return self.settle(now);
+            return self.abandon("the client takes no octets", now);
         }
-        let idle = match &mut self.state {
-            State::Banner { .. } => return self.banner(now),
-            State::Closing { .. } => return self.close(now),
-            // The window of the data rate has ended, and may have been filled well enough.
-            State::Body(intake) => !intake.keeps_pace(now.tick, self.listener.data_timeout),
-            _ => true,
-        };
-        if idle {
-            self.shared.tally.timeouts.count();
-            self.end_session(&replies::IDLE, now);
+        match self.state {
+            State::Banner { .. } => self.banner(now),
+            State::Closing { .. } => self.close(now),
+            // RFC 3207 and the PROXY protocol have no words for a client that does not come to the
+            // point, and it would not understand ours.
+            State::Proxy(_) => return self.abandon("no PROXY header came", now),
+            State::Handshake => return self.abandon("the TLS handshake took too long", now),
+            State::Judging(_) | State::Committing(_) => self.wait_is_over(now),
+            _ => {
+                if !self.keeps_pace(now) {
+                    self.shared.tally.timeouts.count();
+                    self.end_session(&replies::IDLE, now);
+                }
+            }
         }
         self.settle(now);
     }
 
-    /// The server is about to stop: no transaction is begun any more, one past its end mark is
+    /// Whether a message is coming, and fast enough: the window of the data rate has ended, and may
+    /// have been filled well enough.
+    fn keeps_pace(&mut self, now: Now) -> bool {
+        match &mut self.state {
+            State::Body(intake) => intake.keeps_pace(now.tick, &self.listener),
+            State::Chunk { message, .. } => message.keeps_pace(now.tick, &self.listener),
+            _ => false,
+        }
+    }
+
+    /// The server is about to stop: no transaction is begun any more, a message that is coming is
     /// brought to its end.
     pub fn drain(&mut self, now: Now) {
         match self.state {
-            State::Body(_) | State::Committing(_) | State::Closing { .. } | State::Closed => {}
+            State::Proxy(_) | State::Handshake => self.close(now),
+            State::Closing { .. } | State::Closed => {}
+            _ if self.is_busy() => {}
             _ => self.end_session(&replies::SHUTTING_DOWN, now),
         }
         self.settle(now);
@@ -304,14 +365,22 @@ impl Session {
 
     /// When [`Session::timed_out`] is due, if nothing happens before.
     pub fn deadline(&self) -> Option<Tick> {
+        let listener = &*self.listener;
+        let life = (self.progress_at + listener.progress_timeout)
+            .min(self.began + listener.session_timeout);
         let own = match &self.state {
+            State::Proxy(_) => Some(self.waiting_since + PROXY_TIMEOUT),
+            State::Handshake => Some(self.waiting_since + listener.handshake_timeout),
             State::Banner { due } => Some(*due),
-            State::Ready | State::Mail(_) | State::Rcpt(_) => Some(
-                (self.waiting_since + self.listener.idle_timeout)
-                    .min(self.progress_at + self.listener.progress_timeout),
-            ),
-            State::Body(intake) => Some(intake.deadline(self.listener.data_timeout)),
-            State::Committing(_) => None,
+            State::Ready | State::Mail(_) | State::Rcpt(_) | State::Chunks(_) => {
+                Some((self.waiting_since + listener.idle_timeout).min(life))
+            }
+            // A message that is coming is brought to its end, whatever the age of its connection.
+            State::Body(intake) => Some(intake.deadline(listener)),
+            State::Chunk { message, .. } => Some(message.deadline(listener)),
+            State::Dropping(_) => Some((self.waiting_since + listener.data_timeout).min(life)),
+            State::Judging(decision) | State::Committing(decision) => decision.deadline(listener),
+            State::Verifying(..) => None,
             State::Closing { until, .. } => Some(*until),
             State::Closed => return None,
         };
@@ -328,17 +397,37 @@ impl Session {
         matches!(self.state, State::Closed) && self.effects.is_empty()
     }
 
-    /// Whether a transaction is past its beginning and not at its end.
+    /// Whether a message is past its beginning and not at its end.
     pub fn is_busy(&self) -> bool {
-        matches!(self.state, State::Body(_) | State::Committing(_))
+        match &self.state {
+            State::Body(_)
+            | State::Chunks(_)
+            | State::Chunk { .. }
+            | State::Judging(_)
+            | State::Committing(_) => true,
+            State::Proxy(_)
+            | State::Handshake
+            | State::Banner { .. }
+            | State::Ready
+            | State::Mail(_)
+            | State::Rcpt(_)
+            | State::Verifying(..)
+            | State::Dropping(_)
+            | State::Closing { .. }
+            | State::Closed => false,
+        }
     }
 
     // ---- what the verbs have in common ------------------------------------------------------
 
     /// Whether octets of the client must wait.
     fn waits(&self) -> bool {
-        matches!(self.state, State::Committing(_))
-            || self.out.len() + self.unsent_octets > OUTPUT_PENDING_OCTETS
+        self.is_at_work() || self.out.len() + self.unsent_octets > OUTPUT_PENDING_OCTETS
+    }
+
+    /// Whether an answer or a moment is waited for that the client has nothing to do with.
+    fn is_at_work(&self) -> bool {
+        matches!(self.state, State::Verifying(..) | State::Judging(_) | State::Committing(_))
     }
 
     fn run_pending(&mut self, now: Now) {
@@ -356,11 +445,19 @@ impl Session {
     fn run(&mut self, input: &mut &[u8], now: Now) {
         while !input.is_empty() && !self.waits() {
             match &mut self.state {
+                State::Proxy(reader) => {
+                    let read = reader.next(input);
+                    self.proxied(read, input, now);
+                }
+                // Octets in clear where sealed ones belong are the driver's to refuse.
+                State::Handshake => *input = &[],
                 State::Banner { .. } => return self.early_talk(input, now),
                 State::Body(intake) => {
                     let taken = intake.take(input, now.tick);
                     self.content_taken(taken, now);
                 }
+                State::Chunk { .. } => self.take_chunk(input, now),
+                State::Dropping(_) => self.drop_chunk(input, now),
                 State::Closing { dropped, .. } => {
                     *dropped += std::mem::take(input).len();
                     if *dropped > LINGER_OCTETS {
@@ -377,7 +474,7 @@ impl Session {
         let mut lines = std::mem::take(&mut self.lines);
         match lines.next(input) {
             None => {}
-            Some(Line::Whole(line)) => self.command(line, !input.is_empty(), now),
+            Some(Line::Whole(line)) => self.command(line, input, now),
             Some(Line::BareControl) => self.fault(&replies::BARE_CONTROL, now),
             Some(Line::TooLong) => self.fault(&replies::LINE_TOO_LONG, now),
             Some(Line::Endless) => self.end_session(&replies::TOO_MANY_ERRORS, now),
@@ -402,16 +499,17 @@ impl Session {
     /// as soon as nothing is at work.
     fn settle(&mut self, now: Now) {
         self.flush(now);
-        let at_work = matches!(self.state, State::Committing(_));
         let nothing_left = self.pending.is_empty() || matches!(self.state, State::Closing { .. });
-        match self.connection {
-            Connection::Open => {}
-            Connection::HalfClosed if at_work || !nothing_left => {}
-            Connection::HalfClosed | Connection::Lost if !at_work => {
-                self.lose_message(now);
-                self.close(now);
-            }
-            _ => {}
+        // A half-closed client reads what comes of its last octets. One that is gone does not, but
+        // what was handed on already is brought to its end all the same.
+        let over = match self.connection {
+            Connection::Open => false,
+            Connection::HalfClosed => !self.is_at_work() && nothing_left,
+            Connection::Lost => !matches!(self.state, State::Committing(_)),
+        };
+        if over {
+            self.lose_message("the connection was lost", now);
+            self.close(now);
         }
         self.check_invariants();
     }
@@ -430,27 +528,6 @@ impl Session {
         }
     }
 
-    fn banner(&mut self, now: Now) {
-        let text = match self.listener.protocol {
-            Protocol::Smtp => format!("{} ESMTP postern", self.listener.hostname),
-            Protocol::Lmtp => format!("{} LMTP postern", self.listener.hostname),
-        };
-        self.state = State::Ready;
-        self.waiting_since = now.tick;
-        self.reply(&Reply::bare(220, "").with_text(text));
-        self.flush(now);
-    }
-
-    /// Octets before the banner: a client that does not listen. RFC 5321 4.3.1: the client should
-    /// wait for the greeting.
-    fn early_talk(&mut self, input: &mut &[u8], now: Now) {
-        if self.listener.early_talk_refused {
-            *input = &[];
-            return self.end_session(&replies::EARLY_TALK, now);
-        }
-        self.banner(now);
-    }
-
     fn reply(&mut self, reply: &Reply) {
         reply.render(&mut self.out);
     }
@@ -467,15 +544,38 @@ impl Session {
         self.waiting_since = now.tick;
     }
 
+    /// A command that brings no message nearer.
+    fn junk(&mut self, reply: &Reply, now: Now) {
+        self.junk += 1;
+        if self.junk >= self.listener.junk_max {
+            self.end_session(&replies::TOO_MUCH_JUNK, now);
+        } else {
+            self.reply(reply);
+        }
+    }
+
     /// Gives the last reply. What the client still sends is dropped for a moment, as a close with
     /// unread input would make the kernel send a reset that can destroy the reply.
     fn end_session(&mut self, reply: &Reply, now: Now) {
-        self.lose_message(now);
+        if !self.lose_message(reply.text(), now) && !reply.is_positive() {
+            self.note_end(reply.text(), now);
+        }
         self.reply(reply);
         self.flush(now);
         self.pending = Vec::new();
         self.effects.push_back(Effect::ShutdownWrite);
         self.state = State::Closing { until: now.tick + LINGER_TIMEOUT, dropped: 0 };
+    }
+
+    /// Leaves without a word.
+    fn abandon(&mut self, why: &str, now: Now) {
+        self.shared.tally.timeouts.count();
+        if !self.lose_message(why, now) {
+            self.note_end(why, now);
+        }
+        self.connection = Connection::Lost;
+        self.effects.push_back(Effect::Abort);
+        self.settle(now);
     }
 
     fn close(&mut self, now: Now) {
@@ -487,13 +587,23 @@ impl Session {
         }
     }
 
-    /// A message whose end will not come any more is dropped, and remembered in the log.
-    fn lose_message(&mut self, now: Now) {
-        if let State::Body(intake) = std::mem::replace(&mut self.state, State::Ready) {
-            self.shared.tally.messages_lost.count();
-            let record = self.record_of_lost(&intake, now);
-            self.effects.push_back(Effect::Record(Box::new(record)));
-        }
+    /// A message whose end will not come any more is dropped, and remembered in the log. False if
+    /// there was none.
+    fn lose_message(&mut self, why: &str, now: Now) -> bool {
+        let record = match std::mem::replace(&mut self.state, State::Ready) {
+            State::Body(intake) => self.record_of_lost(&intake, why, now),
+            State::Chunks(message) | State::Chunk { message, .. } => {
+                self.record_of_lost(message.intake(), why, now)
+            }
+            State::Judging(decision) => self.record_of_dropped(&decision, why, now),
+            state => {
+                self.state = state;
+                return false;
+            }
+        };
+        self.shared.tally.messages_lost.count();
+        self.effects.push_back(Effect::Record(Box::new(record)));
+        true
     }
 
     fn write_deadline(&self) -> Option<Tick> {
@@ -511,10 +621,17 @@ impl Session {
         if let State::Mail(transaction) = &self.state {
             debug_assert!(transaction.envelope.recipients.is_empty());
         }
+        if let State::Chunk { left, .. } = &self.state {
+            debug_assert!(*left > 0, "a chunk that is complete was not looked at");
+        }
     }
 
-    fn helo(&self) -> Box<[u8]> {
-        self.greeting.as_ref().map(|greeting| greeting.name.clone()).unwrap_or_default()
+    /// What becomes of bare LF in this client's content.
+    fn newlines(&self) -> Newlines {
+        match self.listener.normalized_from.contain(self.address()) {
+            true => Newlines::Normalize,
+            false => self.listener.newlines,
+        }
     }
 
     fn is_lmtp(&self) -> bool {

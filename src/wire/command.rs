@@ -22,6 +22,8 @@ pub enum Verb {
     Rcpt,
     /// DATA.
     Data,
+    /// BDAT (RFC 3030).
+    Bdat,
     /// RSET.
     Rset,
     /// NOOP.
@@ -32,7 +34,13 @@ pub enum Verb {
     Help,
     /// QUIT.
     Quit,
-    /// A command that is known and not done: EXPN, TURN, ETRN, SEND, SOML, SAML, AUTH, STARTTLS.
+    /// STARTTLS (RFC 3207).
+    StartTls,
+    /// XCLIENT (Postfix).
+    Xclient,
+    /// XFORWARD (Postfix).
+    Xforward,
+    /// A command that is known and not done: EXPN, TURN, ETRN, SEND, SOML, SAML, AUTH.
     NotDone,
     /// HTTP, or a header field where a command belongs: a body or a browser, not a mail client.
     NotSmtp,
@@ -49,6 +57,12 @@ pub struct Offers {
     pub smtputf8: bool,
     /// DSN (RFC 3461).
     pub dsn: bool,
+    /// BINARYMIME (RFC 3030).
+    pub binarymime: bool,
+    /// PRDR (draft-hall-prdr-00).
+    pub prdr: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
 }
 
 /// MAIL's argument.
@@ -62,6 +76,10 @@ pub struct Mail<'a> {
     pub body: BodyKind,
     /// SMTPUTF8 was given.
     pub smtputf8: bool,
+    /// PRDR was given.
+    pub prdr: bool,
+    /// REQUIRETLS was given.
+    pub requiretls: bool,
     /// RET.
     pub ret: Option<Ret>,
     /// ENVID, as it came (xtext, checked).
@@ -142,14 +160,16 @@ impl Verb {
             b"MAIL" => Verb::Mail,
             b"RCPT" => Verb::Rcpt,
             b"DATA" => Verb::Data,
+            b"BDAT" => Verb::Bdat,
             b"RSET" => Verb::Rset,
             b"NOOP" => Verb::Noop,
             b"VRFY" => Verb::Vrfy,
             b"HELP" => Verb::Help,
             b"QUIT" => Verb::Quit,
-            b"EXPN" | b"TURN" | b"ETRN" | b"SEND" | b"SOML" | b"SAML" | b"AUTH" | b"STARTTLS" => {
-                Verb::NotDone
-            }
+            b"STARTTLS" => Verb::StartTls,
+            b"XCLIENT" => Verb::Xclient,
+            b"XFORWARD" => Verb::Xforward,
+            b"EXPN" | b"TURN" | b"ETRN" | b"SEND" | b"SOML" | b"SAML" | b"AUTH" => Verb::NotDone,
             _ => Verb::Unknown,
         }
     }
@@ -189,6 +209,8 @@ impl<'a> Mail<'a> {
             size_octets: None,
             body: BodyKind::Unsaid,
             smtputf8: false,
+            prdr: false,
+            requiretls: false,
             ret: None,
             envid: None,
         };
@@ -214,11 +236,21 @@ impl<'a> Mail<'a> {
             self.body = match needed(value)? {
                 kind if kind.eq_ignore_ascii_case(b"7BIT") => BodyKind::SevenBit,
                 kind if kind.eq_ignore_ascii_case(b"8BITMIME") => BodyKind::EightBitMime,
+                kind if offers.binarymime && kind.eq_ignore_ascii_case(b"BINARYMIME") => {
+                    BodyKind::BinaryMime
+                }
                 _ => return Err(replies::BAD_PARAMETER),
             };
         } else if offers.smtputf8 && is(b"SMTPUTF8") {
             once(!self.smtputf8 && value.is_none())?;
             self.smtputf8 = true;
+        } else if offers.prdr && is(b"PRDR") {
+            once(!self.prdr && value.is_none())?;
+            self.prdr = true;
+        } else if offers.requiretls && is(b"REQUIRETLS") {
+            // RFC 8689 2: the parameter has no value.
+            once(!self.requiretls && value.is_none())?;
+            self.requiretls = true;
         } else if offers.dsn && is(b"RET") {
             once(self.ret.is_none())?;
             self.ret = Some(match needed(value)? {
@@ -364,11 +396,18 @@ fn original_recipient(value: &[u8]) -> Result<&[u8], Reply> {
 mod tests {
     use super::*;
 
-    const ALL: Offers = Offers { extended: true, smtputf8: true, dsn: true };
+    const ALL: Offers = Offers {
+        extended: true,
+        smtputf8: true,
+        dsn: true,
+        binarymime: true,
+        prdr: true,
+        requiretls: true,
+    };
 
     #[test]
     fn verbs_in_any_case_with_blanks_behind() {
-        let table: [(&[u8], Verb, &[u8]); 12] = [
+        let table: [(&[u8], Verb, &[u8]); 14] = [
             (b"ehlo  a ", Verb::Ehlo, b" a"),
             (b"MaIl FROM:<>", Verb::Mail, b"FROM:<>"),
             (b"RSET  ", Verb::Rset, b""),
@@ -378,7 +417,9 @@ mod tests {
             (b"get /", Verb::NotSmtp, b"/"),
             (b"Subject: x", Verb::NotSmtp, b"x"),
             (b"Subject", Verb::Unknown, b""),
-            (b"STARTTLS", Verb::NotDone, b""),
+            (b"STARTTLS", Verb::StartTls, b""),
+            (b"bdat 1 LAST", Verb::Bdat, b"1 LAST"),
+            (b"AUTH PLAIN", Verb::NotDone, b"PLAIN"),
             (b"WIBBLEWOBBLE x", Verb::Unknown, b"x"),
             (b"\xf0\x9f\x92\xa9", Verb::Unknown, b""),
         ];
@@ -409,7 +450,7 @@ mod tests {
             ("FROM:<a@b> SIZE=1 SIZE=1", 501),
             ("FROM:<a@b> SIZE=-1", 501),
             ("FROM:<a@b> BODY=9BIT", 501),
-            ("FROM:<a@b> BODY=BINARYMIME", 501),
+            ("FROM:<a@b> BODY=BINARYMIME", 250),
             ("FROM:<a@b> BODY=8BITMIME BODY=7BIT", 501),
             ("FROM:<a@b> SMTPUTF8=1", 501),
             ("FROM:<a@b> =", 501),
@@ -420,7 +461,10 @@ mod tests {
             ("FROM:<a@b> ENVID=+0A", 501),
             ("FROM:<a@b> AUTH=<>", 555),
             ("FROM:<a@b> WIBBLE=1", 555),
-            ("FROM:<a@b> PRDR", 555),
+            ("FROM:<a@b> PRDR REQUIRETLS", 250),
+            ("FROM:<a@b> PRDR=x", 501),
+            ("FROM:<a@b> PRDR PRDR", 501),
+            ("FROM:<a@b> REQUIRETLS=yes", 501),
             ("FROM:<a@b>SIZE=1", 501),
             ("FROM <a@b>", 501),
             ("a@b", 501),
@@ -431,6 +475,12 @@ mod tests {
             assert_eq!(mail_reply(argument, ALL), code, "{argument}");
         }
         assert_eq!(mail_reply("FROM:<a@b> SIZE=1", Offers::default()), 555);
+        let few = Offers { extended: true, ..Offers::default() };
+        for parameter in ["PRDR", "REQUIRETLS", "SMTPUTF8", "RET=FULL", "ENVID=a"] {
+            assert_eq!(mail_reply(&format!("FROM:<a@b> {parameter}"), few), 555, "{parameter}");
+        }
+        // RFC 3030 3: a value that was not offered is a bad one of a known parameter.
+        assert_eq!(mail_reply("FROM:<a@b> BODY=BINARYMIME", few), 501);
         let long = |n: usize| format!("FROM:<a@b> ENVID={}", "x".repeat(n));
         assert_eq!(mail_reply(&long(100), ALL), 250);
         assert_eq!(mail_reply(&long(101), ALL), 501);

@@ -6,7 +6,7 @@ use postern::policy::{
 };
 use postern::relay::{Address, NextHop, Protocol, Route, Routes};
 use postern::scan::{RuleSpec, Rules, Score, Surface, TagId, TagSet, Tags};
-use postern::session::{Listener, Mixed, Offer, Tables};
+use postern::session::{Listener, Mixed, Networks, Offer, Tables, Trust};
 use postern::tools::sink::{KeptMessage, Script};
 use postern::wire::{Newlines, Reply, replies};
 use std::path::PathBuf;
@@ -53,7 +53,17 @@ impl Installation {
         let listener = |name: &str, protocol| {
             Arc::new(Listener { name: name.to_owned(), protocol, ..settings.clone() })
         };
-        let listeners = vec![listener("smtp", Protocol::Smtp), listener("lmtp", Protocol::Lmtp)];
+        let here = || Networks::new(vec!["127.0.0.0/8".parse().expect("a network")]);
+        let trusting = |name: &str, trust: Trust| {
+            Arc::new(Listener { name: name.to_owned(), trust, ..settings.clone() })
+        };
+        let told = Trust { xclient: here(), xforward: here(), ..Trust::default() };
+        let listeners = vec![
+            listener("smtp", Protocol::Smtp),
+            listener("lmtp", Protocol::Lmtp),
+            trusting("smtp-proxy", Trust { proxy: here(), ..Trust::default() }),
+            trusting("smtp-xclient", told),
+        ];
         Installation { listeners, tables: Arc::new(tables()) }
     }
 }
@@ -114,8 +124,12 @@ pub fn normal(address: &[u8]) -> Vec<u8> {
 
 fn tables() -> Tables {
     let mut tags = Tags::new();
-    let mut tag = |name| tags.intern(name).expect("there is room for two tags");
+    let mut tag = |name| tags.intern(name).expect("there is room for four tags");
     let (spam, malware) = (tag("spam"), tag("malware"));
+    let holds = vec![
+        (tag("slow"), Duration::from_millis(1_500)),
+        (tag("wait"), Duration::from_millis(6_000)),
+    ];
     let rule = |name: &str, literal: &str| RuleSpec {
         name: name.to_owned(),
         literals: vec![literal.as_bytes().to_vec()],
@@ -124,8 +138,13 @@ fn tables() -> Tables {
         score: Score::ZERO,
         observe: false,
     };
-    let rules = Rules::compile(tags, &[rule("spam", SPAM), rule("malware", VIRUS)])
-        .expect("the installation's own rules");
+    let marks = [
+        rule("spam", SPAM),
+        rule("malware", VIRUS),
+        rule("slow", "TEST*SCAN*DELAY*1500MS"),
+        rule("wait", "TEST*SCAN*DELAY*6000MS"),
+    ];
+    let rules = Rules::compile(tags, &marks).expect("the installation's own rules");
     let given =
         [spam, malware, Tags::SCAN_LATE].into_iter().fold(TagSet::default(), |mut given, tag| {
             given.insert(tag);
@@ -138,7 +157,8 @@ fn tables() -> Tables {
         classes(spam, malware),
         &given,
         Score::ZERO,
-    );
+    )
+    .with_holds(holds);
     Tables { policy, rules: Arc::new(rules) }
 }
 
@@ -211,6 +231,10 @@ fn apply(listener: &mut Listener, setting: &Setting) -> Result<(), String> {
         "junk" => listener.junk_max = count()?,
         "smtputf8" => listener.smtputf8 = offer(switch()?),
         "dsn" => listener.dsn = offer(switch()?),
+        "binarymime" => listener.binarymime = offer(switch()?),
+        "prdr" => listener.prdr = switch()?,
+        "prdr353" => listener.prdr_353_after = span(value).ok_or_else(unknown)?,
+        "scan" => listener.scan_budget = span(value).ok_or_else(unknown)?,
         "idle" => listener.idle_timeout = span(value).ok_or_else(unknown)?,
         "banner-pause" => listener.banner_pause = span(value).ok_or_else(unknown)?,
         "early-talk" => {
@@ -245,19 +269,14 @@ fn apply(listener: &mut Listener, setting: &Setting) -> Result<(), String> {
 }
 
 /// Settings of features that are not there yet, with the values that ask for nothing.
-const LATER_DEFAULTS: [(&str, &str); 13] = [
-    ("prdr", "on"),
-    ("prdr", "off"),
+const LATER_DEFAULTS: [(&str, &str); 8] = [
     ("resume", "off"),
     ("checkpoint", "off"),
     ("starttls", "on"),
     ("starttls", "off"),
     ("require-tls", "off"),
     ("maxconn", "1000"),
-    ("binarymime", "off"),
     ("replay", "off"),
-    ("prdr353", "20s"),
-    ("scan", "30s"),
     ("on-scan-fail", "defer"),
 ];
 

@@ -14,13 +14,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Vectors of features that are not there yet, by the beginnings of their names.
-const LATER: [(&str, &str); 7] = [
+const LATER: [(&str, &str); 4] = [
+    ("bdat-10-", "BINARYMIME towards next hops is not there yet"),
     ("tls-", "TLS is not there yet"),
-    ("bdat-", "BDAT is not there yet"),
-    ("lmtp-04-", "BDAT is not there yet"),
-    ("lmtp-05-", "BDAT is not there yet"),
-    ("prdr-", "PRDR is not there yet"),
-    ("peer-", "PROXY and XCLIENT are not there yet"),
+    ("bdat-11-", "TLS is not there yet"),
     ("resume-", "TRANSID and the record of outcomes are not there yet"),
 ];
 

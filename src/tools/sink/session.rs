@@ -55,7 +55,14 @@ struct Content {
     malformed: bool,
 }
 
-const OFFERS: Offers = Offers { extended: true, smtputf8: true, dsn: true };
+const OFFERS: Offers = Offers {
+    extended: true,
+    smtputf8: true,
+    dsn: true,
+    binarymime: true,
+    prdr: false,
+    requiretls: false,
+};
 
 impl SinkSession {
     /// A sink's side of a connection that was just made; its banner is the first effect.
