@@ -2,10 +2,11 @@
 //! status of its own, and nothing left behind.
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-use std::io::Error;
+use std::io::{BufRead, BufReader, Error, Write};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -26,13 +27,19 @@ recipients = "any"
 /// others have the cores.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// `postern serve` in a folder.
+fn postern(folder: &Path) -> Command {
+    std::fs::write(folder.join("postern.toml"), CONFIGURATION).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+    command.args(["serve", "--config", "postern.toml"]).current_dir(folder);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
 /// Runs `postern serve` to its end in an empty folder, on a machine that `refuse` makes.
 fn serve(refuse: impl FnOnce(&mut Command)) -> Output {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("postern.toml"), CONFIGURATION).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
-    command.args(["serve", "--config", "postern.toml"]).current_dir(folder.path());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = postern(folder.path());
     refuse(&mut command);
     let began = Instant::now();
     let child = command.spawn().unwrap();
@@ -123,4 +130,94 @@ fn too_few_descriptors_are_named() {
         let output = serve(|command| with_limit(command, libc::RLIMIT_NOFILE, most));
         check_refusal(&output, &["descriptor", "LimitNOFILE=", "ulimit -n"]);
     }
+}
+
+// with 128 descriptors and 400 clients, sessions in hand are answered, nothing spins, and when
+// the crowd is gone mail is taken as before.
+#[test]
+fn a_99_descriptors_that_run_out_harm_nobody_for_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = postern(folder.path());
+    with_limit(&mut command, libc::RLIMIT_NOFILE, 128);
+    let mut child = command.spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    let address = line.trim_end().rsplit(' ').next().unwrap();
+    let mut client = Client::greeted(address);
+    let crowd: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(address).unwrap()).collect();
+    client.hand_in(folder.path());
+    let (before, window) = (cpu_time(&child), Duration::from_millis(500));
+    std::thread::sleep(window);
+    let used = cpu_time(&child) - before;
+    assert!(used < window / 4, "{used:?} of CPU in {window:?}");
+    drop(crowd);
+    let until = Instant::now() + Duration::from_secs(20);
+    while !client.hand_in(folder.path()) {
+        assert!(Instant::now() < until, "no mail is taken though descriptors are free");
+    }
+    // SAFETY: the process is our own child, and nobody has waited for it yet.
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    assert!(child.wait().unwrap().success());
+}
+
+/// A client that has greeted.
+struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    fn greeted(address: &str) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut client = Client { stream: BufReader::new(stream) };
+        assert!(client.reply().starts_with("220 "));
+        assert!(client.say("LHLO client.example\r\n").starts_with("250 "));
+        client
+    }
+
+    /// Hands in a message; true if it was taken. It lies in the Maildir if it was, and only then.
+    fn hand_in(&mut self, folder: &Path) -> bool {
+        let before = mails_in(folder);
+        assert!(self.say("MAIL FROM:<a@client.example>\r\n").starts_with("250 "));
+        assert!(self.say("RCPT TO:<b@example.net>\r\n").starts_with("250 "));
+        assert!(self.say("DATA\r\n").starts_with("354 "));
+        let reply = self.say("Subject: x\r\n\r\ntext\r\n.\r\n");
+        let taken = reply.starts_with("250 ");
+        assert!(taken || reply.starts_with("451 4.3.0"), "{reply}");
+        assert_eq!(mails_in(folder) - before, usize::from(taken));
+        taken
+    }
+
+    fn say(&mut self, text: &str) -> String {
+        self.stream.get_mut().write_all(text.as_bytes()).unwrap();
+        self.reply()
+    }
+
+    /// The last line of the next reply.
+    fn reply(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            let octets = self.stream.read_line(&mut line).unwrap();
+            if octets == 0 || line.as_bytes().get(3) != Some(&b'-') {
+                return line;
+            }
+        }
+    }
+}
+
+fn mails_in(folder: &Path) -> usize {
+    let new = folder.join("mail/example.net/b/new");
+    // A Maildir that is not there holds nothing.
+    std::fs::read_dir(new).map_or(0, Iterator::count)
+}
+
+/// User and system time that a process has used.
+fn cpu_time(child: &Child) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let behind_name = stat.rsplit(')').next().unwrap();
+    let fields: Vec<&str> = behind_name.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    // Linux counts in hundredths of a second.
+    Duration::from_millis(ticks * 10)
 }
