@@ -284,6 +284,10 @@ pub const TICK_BUSY_MS: u64 = 10;
 /// Octets that the executor registers for its own file operations. It counts as locked memory.
 pub const EXECUTOR_FILE_MEMORY_OCTETS: usize = 1 << 20;
 
+/// Descriptors that an executor needs for itself while it is made: three rings, their bells, and the
+/// files in which the kernel describes the cores.
+pub const EXECUTOR_DESCRIPTORS: usize = 16;
+
 /// How long a closed connection may take to send what is left, before it is reset.
 pub const ORDERLY_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 

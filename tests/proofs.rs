@@ -11,6 +11,7 @@ use dialogues_runner::reply::{Inbox, Reply};
 use dialogues_runner::sockets::{Client, Sockets};
 use dialogues_runner::stage::{ConnectionId, Stage};
 use postern::relay::Protocol;
+use postern::scan::octets_fed;
 use postern::session::Listener;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -111,7 +112,11 @@ fn one_scan_one_write(stage: &mut dyn Stage, recipients: usize) {
 fn a_message_is_scanned_once_and_answered_in_one_send_effect() {
     for recipients in RECIPIENTS {
         let mut stage = Memory::start(&installation(), Protocol::Lmtp).unwrap();
+        // All of the stage runs in this thread: a second look by any scanner would be counted.
+        let fed_before = octets_fed();
         one_scan_one_write(&mut stage, recipients);
+        let content = format!("Subject: x\r\n\r\n{SPAM}\r\n");
+        assert_eq!(octets_fed() - fed_before, content.len() as u64, "{recipients} recipients");
     }
 }
 

@@ -233,6 +233,8 @@ impl Ring {
             .build(settings.submissions)
             .map_err(|error| StartError::of("io_uring_setup", error))?;
         let buffers = Buffers::register(&uring, settings.buffers, settings.buffer_octets)?;
+        // A filter that lets the others pass may forbid this call: then it is known now.
+        uring.submit().map_err(|error| StartError::of("io_uring_enter", error))?;
         Ok(Ring {
             uring,
             buffers: Rc::new(buffers),
