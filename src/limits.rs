@@ -47,6 +47,10 @@ pub const PEER_VALUE_OCTETS: usize = 255;
 /// Octets of one block of a message body. One 16 KiB block holds most mail whole.
 pub const BODY_BLOCK_OCTETS: usize = 16 * 1024;
 
+/// Octets of the name of a message's first header field, by which it is told that the message begins
+/// with one. RFC 5322 2.1.1: a line has at most 998 characters, and the shortest field a colon.
+pub const FIELD_NAME_OCTETS: usize = 997;
+
 // ---- session ------------------------------------------------------------------------------
 
 /// Default of the largest message, in octets of content.

@@ -3,6 +3,7 @@
 
 use super::final_reply::{ReplyForm, replies_for};
 use super::intake::{Complete, Intake};
+use super::joint::joint;
 use super::trace::Trace;
 use super::{Ask, Effect, Listener, Mixed, Session, State, Tables};
 use crate::now::{Now, Tick};
@@ -118,8 +119,12 @@ impl Session {
             }
             Err(reply) => (None, Findings::default(), Some(reply)),
         };
+        let mut trace = self.trace(&transaction.id, &transaction.envelope, now);
+        if let Some(body) = &body {
+            trace.extend_from_slice(joint(body.content()));
+        }
         let mut decision = Box::new(Decision {
-            trace: self.trace(&transaction.id, &transaction.envelope, now),
+            trace,
             id: transaction.id,
             envelope: Arc::new(transaction.envelope),
             tables: transaction.tables,

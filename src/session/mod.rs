@@ -17,6 +17,7 @@ mod decision;
 mod envelope;
 mod final_reply;
 mod intake;
+mod joint;
 mod opening;
 mod record;
 mod settings;
