@@ -160,10 +160,14 @@ impl Session {
 
     // ---- XCLIENT, XFORWARD ------------------------------------------------------------------
 
-    /// Whether the peer may use a command. It is judged by the TCP peer, never by an address that
-    /// was claimed.
+    /// Whether the peer may use a command. It is judged by the TCP peer and by its certificate, never
+    /// by an address that was claimed.
     pub(super) fn trusts(&self, command: PeerCommand) -> bool {
         let trust = &self.listener.trust;
+        let key = self.tls.as_ref().and_then(|tls| tls.client_key);
+        if key.is_some_and(|key| trust.keys.contains(&key)) {
+            return true;
+        }
         match command {
             PeerCommand::Xclient => trust.xclient.contain(self.client.address),
             PeerCommand::Xforward => trust.xforward.contain(self.client.address),

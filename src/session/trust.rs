@@ -9,8 +9,8 @@ pub struct Networks {
     networks: Vec<IpNet>,
 }
 
-/// Who may say who the client is. It is judged by the TCP peer, never by an address that a peer has
-/// claimed.
+/// Who may say who the client is. It is judged by the TCP peer and by its certificate, never by an
+/// address that a peer has claimed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     /// Peers that must begin with a PROXY header.
@@ -19,6 +19,9 @@ pub struct Trust {
     pub xclient: Networks,
     /// Peers that may use XFORWARD.
     pub xforward: Networks,
+    /// Bearers of these keys may use XCLIENT and XFORWARD from anywhere: SHA-256 of the public key
+    /// of a client certificate that was verified.
+    pub keys: Vec<[u8; 32]>,
 }
 
 impl Networks {
