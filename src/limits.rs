@@ -116,6 +116,24 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// After the last reply so many of the client's octets are dropped.
 pub const LINGER_OCTETS: usize = 256 * 1024;
 
+// ---- tls ----------------------------------------------------------------------------------
+
+/// Octets of a sealed record behind its header: 2^14 of content and what sealing may add in TLS 1.2.
+/// RFC 5246 6.2.3; RFC 8446 5.2 allows less.
+pub const TLS_RECORD_OCTETS: usize = (1 << 14) + 2048;
+
+/// Records in a row that bring neither plain octets nor the handshake nearer to its end.
+pub const TLS_RECORDS_WITHOUT_PROGRESS: u32 = 64;
+
+/// Sessions that clients of TLS 1.2 without tickets may resume, for one listener's certificates.
+pub const TLS_SESSIONS_KEPT: usize = 4_096;
+
+/// Tickets that a client of TLS 1.3 gets for one connection. Mail clients open one after another.
+pub const TLS_TICKETS: usize = 1;
+
+/// Tickets of a next hop that are kept, for one route.
+pub const TLS_TICKETS_KEPT: usize = 8;
+
 // ---- relay --------------------------------------------------------------------------------
 
 /// Octets of one line of a next hop's reply: twice what RFC 5321 4.5.3.1.5 allows it.
