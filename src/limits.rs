@@ -3,6 +3,7 @@
 //! What an operator may set has its default and its permitted range here; what nobody should set
 //! has its value here. Relations between limits are checked when the program is compiled.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 // ---- wire: lines and paths ----------------------------------------------------------------
@@ -128,6 +129,24 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// After the last reply so many of the client's octets are dropped.
 pub const LINGER_OCTETS: usize = 256 * 1024;
+
+// ---- tls ----------------------------------------------------------------------------------
+
+/// Octets of a sealed record behind its header: 2^14 of content and what sealing may add in TLS 1.2.
+/// RFC 5246 6.2.3; RFC 8446 5.2 allows less.
+pub const TLS_RECORD_OCTETS: usize = (1 << 14) + 2048;
+
+/// Records in a row that bring neither plain octets nor the handshake nearer to its end.
+pub const TLS_RECORDS_WITHOUT_PROGRESS: u32 = 64;
+
+/// Sessions that clients of TLS 1.2 without tickets may resume, for one listener's certificates.
+pub const TLS_SESSIONS_KEPT: usize = 4_096;
+
+/// Tickets that a client of TLS 1.3 gets for one connection. Mail clients open one after another.
+pub const TLS_TICKETS: usize = 1;
+
+/// Tickets of a next hop that are kept, for one route.
+pub const TLS_TICKETS_KEPT: usize = 8;
 
 // ---- relay --------------------------------------------------------------------------------
 
@@ -316,6 +335,90 @@ pub const RING_DRAIN_MS: u64 = 5_000;
 
 // ---- config -------------------------------------------------------------------------------
 
+/// Faults of one configuration that are told; more are counted. A list of a million lines can be
+/// wrong in each of them.
+pub const FAULTS_TOLD_MAX: usize = 64;
+
+/// Octets of a line of a list: an address with its route, and a comment is no longer.
+pub const LIST_LINE_OCTETS: usize = 1_024;
+
+/// Octets of a file of literals: more than [`LITERALS_MAX`] of [`LITERAL_OCTETS`].
+pub const LITERAL_FILE_OCTETS_MAX: u64 = 16 << 20;
+
+/// Octets of a file of recipients. It is held whole while it is read.
+pub const RECIPIENT_FILE_OCTETS_MAX: u64 = 256 << 20;
+
+/// Recipients of all lists of a configuration: at some 40 octets each, 160 MiB.
+pub const RECIPIENT_ENTRIES_MAX: usize = 4_000_000;
+
+/// Different values (routes, classes, replies) beside the local-parts of one list.
+pub const LOCAL_PART_VALUES_MAX: usize = 4_096;
+
+/// Octets of a PEM file: a bundle of all public authorities has some 250 KiB.
+pub const PEM_FILE_OCTETS_MAX: u64 = 1 << 20;
+
+/// Routes of a configuration: each shard keeps connections for each of them.
+pub const ROUTES_MAX: usize = 1_024;
+
+/// Domains of a configuration.
+pub const DOMAINS_MAX: usize = 50_000;
+
+/// The number of shards that may be configured.
+pub const SHARDS_RANGE: RangeInclusive<u64> = 1..=256;
+
+/// The number of clients' connections that may be configured, for the whole process.
+pub const CONNECTIONS_RANGE: RangeInclusive<u64> = 1..=1_000_000;
+
+/// The memory for message bodies that may be configured, in octets: some message fits into it.
+pub const BODY_MEMORY_RANGE: RangeInclusive<u64> = 1 << 20..=1 << 40;
+
+/// The largest message that may be configured, in octets.
+pub const MESSAGE_OCTETS_RANGE: RangeInclusive<u64> = 0..=1 << 40;
+
+/// The least of them, when it is not 0. RFC 5321 4.5.3.1.7.
+pub const MESSAGE_OCTETS_LEAST: u64 = 64 << 10;
+
+/// The recipients of one transaction that may be configured.
+pub const RECIPIENTS_RANGE: RangeInclusive<u64> = 1..=RECIPIENTS_MAX as u64;
+
+/// Counts a connection that may be configured. RFC 9422: 1 to 6 digits.
+pub const COUNT_RANGE: RangeInclusive<u64> = 1..=999_999;
+
+/// The pause before the banner. RFC 5321 4.5.3.2.1 has clients wait 5 minutes for it.
+pub const BANNER_PAUSE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
+
+/// The longest wait for a command. RFC 5321 4.5.3.2.7 wants 5 minutes; less is for own clients.
+pub const IDLE_TIMEOUT_RANGE: RangeInclusive<Duration> = SECOND..=HOUR;
+
+/// The longest wait for octets of a message.
+pub const DATA_TIMEOUT_RANGE: RangeInclusive<Duration> = SECOND..=HOUR;
+
+/// The octets a second of a message; 0 is no floor.
+pub const DATA_RATE_RANGE: RangeInclusive<u64> = 0..=1 << 20;
+
+/// The longest wait for a peer that takes nothing.
+pub const WRITE_STALL_RANGE: RangeInclusive<Duration> = SECOND..=HOUR;
+
+/// The longest time without an accepted message.
+pub const PROGRESS_RANGE: RangeInclusive<Duration> = SECOND..=DAY;
+
+/// The longest life of a connection.
+pub const SESSION_RANGE: RangeInclusive<Duration> = SECOND..=Duration::from_secs(7 * 86_400);
+
+/// The longest wait for a handshake.
+pub const HANDSHAKE_RANGE: RangeInclusive<Duration> = SECOND..=Duration::from_secs(60);
+
+/// The longest wait for verdicts.
+pub const SCAN_BUDGET_RANGE: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=SCAN_BUDGET_MAX;
+
+/// The wait before an early 353.
+pub const PRDR_353_AFTER_RANGE: RangeInclusive<Duration> = Duration::ZERO..=SCAN_BUDGET_MAX;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Classes that decide differently: each pair of them is compared when the configuration is loaded.
 pub const CLASSES_MAX: usize = 64;
 
@@ -327,6 +430,34 @@ pub const CONNECTIONS_DEFAULT: usize = 10_000;
 
 /// Default of the memory for message bodies, in octets, for the whole process.
 pub const BODY_MEMORY_DEFAULT: u64 = 256 << 20;
+
+// ---- control ------------------------------------------------------------------------------
+
+/// Connections to the admin port at one time.
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+
+/// Further connections, which may only ask for the process's health. The one that has waited longest
+/// makes room for the next.
+pub const ADMIN_RESERVED_CONNECTIONS: usize = 4;
+
+/// Octets of the head of a request to the admin port. The library's own least.
+pub const ADMIN_HEAD_OCTETS: usize = 8 * 1024;
+
+/// Octets of the body of a request to the admin port.
+pub const ADMIN_BODY_OCTETS: usize = 8 * 1024;
+
+/// The longest wait for the head of a request to the admin port, and again for all the rest of it.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Octets of the secret that a request for a change shows: so many cannot be guessed.
+pub const ADMIN_TOKEN_OCTETS: usize = 16;
+
+/// Octets of the file that holds it.
+pub const ADMIN_TOKEN_OCTETS_MAX: u64 = 4 * 1024;
+
+/// How often the files that a configuration names are looked at. A change counts when a file looks
+/// the same twice.
+pub const FILE_LOOK: Duration = Duration::from_secs(2);
 
 // ---- relations ----------------------------------------------------------------------------
 
@@ -340,6 +471,11 @@ const _: () = assert!(TAGS_MAX.is_multiple_of(64));
 const _: () = assert!(BOUNDARY_OCTETS + 4 < LINE_HELD_OCTETS);
 const _: () = assert!(RULES_MAX <= u16::MAX as usize + 1);
 const _: () = assert!(FULL_TABLE_OCTETS <= TABLES_OCTETS);
+const _: () = assert!(ROUTES_MAX <= u16::MAX as usize && CLASSES_MAX <= u16::MAX as usize);
+// Numbers of domains and places of entries have two and four octets in `policy::LocalParts`.
+const _: () = assert!(DOMAINS_MAX < u16::MAX as usize);
+const _: () = assert!(RECIPIENT_ENTRIES_MAX * (LOCAL_PART_OCTETS + 5) <= u32::MAX as usize);
+const _: () = assert!((LITERALS_MAX * LITERAL_OCTETS) as u64 <= LITERAL_FILE_OCTETS_MAX);
 const _: () = assert!(SOCKETS_FOR_NEXT_HOPS < SOCKETS_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32_768);
 const _: () = assert!(RING_SUBMISSIONS <= RING_COMPLETIONS);

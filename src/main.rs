@@ -147,7 +147,7 @@ fn serve(path: Option<&Path>) -> Result<(), Failure> {
     if path.is_none() {
         eprintln!("{}", what_next());
     }
-    let ended = control::run(gateway.handle(), config.admin);
+    let ended = control::run(gateway.handle(), config.admin.map(|admin| admin.address));
     if ended.is_err() {
         gateway.handle().drain();
     }

@@ -39,7 +39,7 @@ fn write_summary(config: &Config, out: &mut String) -> std::fmt::Result {
     for (name, domain) in domains {
         let recipients = match &domain.recipients {
             Recipients::Any => "any recipient".to_owned(),
-            Recipients::Listed(listed) => format!("{} recipients", listed.len()),
+            Recipients::Listed { list, .. } => format!("{} entries of recipients", list.len()),
         };
         let (name, class) = (name.escape_ascii(), policy.class_name(domain.class));
         let route = route_name(domain.route.index());

@@ -6,7 +6,7 @@
 
 use super::world::{ClientId, Faults, Sink, World};
 use crate::policy::{
-    Action, Class, ClassId, Domain, Line, Pattern, Place, Policy, Recipients, RouteId, When,
+    Action, Class, ClassId, Domain, Line, LocalParts, Place, Policy, Recipients, RouteId, When,
 };
 use crate::relay::{Address, NextHop, Protocol, Route, Routes};
 use crate::scan::{RuleSpec, Rules, Score, Surface, Tags};
@@ -147,9 +147,10 @@ fn tables() -> Tables {
     let domain = |route| Domain {
         route,
         recipients: Recipients::Any,
+        plus: None,
         class: STANDARD,
-        exceptions: vec![(Pattern::read("lax*"), LAX), (Pattern::read("quar*"), QUARANTINED)],
-        refused: [(b"nouser".as_slice().into(), replies::NO_SUCH_MAILBOX)].into_iter().collect(),
+        exceptions: LocalParts::of([("lax*", LAX), ("quar*", QUARANTINED)]),
+        refused: LocalParts::of([("nouser", replies::NO_SUCH_MAILBOX)]),
     };
     let mut given = crate::scan::TagSet::default();
     given.insert(spam);

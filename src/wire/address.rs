@@ -3,6 +3,7 @@
 use crate::limits::{DOMAIN_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS};
 use core::net::{Ipv4Addr, Ipv6Addr};
 use memchr::{memchr, memrchr};
+use smallvec::SmallVec;
 
 /// The address that a bounce would go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,16 +135,16 @@ impl<'a> Domain<'a> {
 /// The local-part as the mailbox knows it: without quotes and backslashes.
 ///
 /// RFC 5321 4.1.2: a quoted form stands for the same mailbox as the unquoted one.
-pub fn unquoted(local_part: &[u8]) -> Vec<u8> {
+pub fn unquoted(local_part: &[u8]) -> SmallVec<[u8; LOCAL_PART_OCTETS]> {
     let Some(inner) = local_part.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""))
     else {
-        return local_part.to_vec();
+        return local_part.into();
     };
-    let mut plain = Vec::with_capacity(inner.len());
+    let mut plain = SmallVec::new();
     let mut octets = inner.iter();
     while let Some(octet) = octets.next() {
         match octet {
-            b'\\' => plain.extend(octets.next()),
+            b'\\' => plain.extend(octets.next().copied()),
             _ => plain.push(*octet),
         }
     }
@@ -245,7 +246,7 @@ mod tests {
                 let domain = match mailbox.domain {
                     Domain::Name(name) | Domain::Literal(name) => name,
                 };
-                Some((unquoted(mailbox.local_part), domain.to_vec()))
+                Some((unquoted(mailbox.local_part).to_vec(), domain.to_vec()))
             }
         }
     }

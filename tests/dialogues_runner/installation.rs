@@ -2,7 +2,7 @@
 
 use super::vector::{Setting, Vector};
 use postern::policy::{
-    Action, Class, ClassId, Domain, Line, Pattern, Place, Policy, Recipients, RouteId, When,
+    Action, Class, ClassId, Domain, Line, LocalParts, Place, Policy, Recipients, RouteId, When,
 };
 use postern::relay::{Address, NextHop, Protocol, Route, Routes};
 use postern::scan::{RuleSpec, Rules, Score, Surface, TagId, TagSet, Tags};
@@ -192,23 +192,22 @@ fn domain() -> Domain {
         .iter()
         .flat_map(|(name, most)| (1..=*most).map(move |number| format!("{name}{number}")));
     let single = ["late450", "late550", "slow1"].map(str::to_owned);
-    let refused = [
-        ("full", Reply::new(452, 2, 2, "mailbox full")),
-        ("busy", Reply::new(450, 2, 0, "mailbox busy")),
-    ];
+    let names: Vec<String> = listed.chain(single).collect();
     Domain {
         route: NEXT_HOP,
-        recipients: Recipients::Listed(
-            listed.chain(single).map(|name| name.into_bytes().into()).collect(),
-        ),
+        recipients: Recipients::listed(names.iter().map(String::as_str)),
+        plus: None,
         class: STANDARD,
-        exceptions: vec![
-            (Pattern::read("postmaster"), LAX),
-            (Pattern::read("lax*"), LAX),
-            (Pattern::read("quar*"), QUARANTINED),
-            (Pattern::read("defer*"), DEFERRED),
-        ],
-        refused: refused.map(|(name, reply)| (name.as_bytes().into(), reply)).into_iter().collect(),
+        exceptions: LocalParts::of([
+            ("postmaster", LAX),
+            ("lax*", LAX),
+            ("quar*", QUARANTINED),
+            ("defer*", DEFERRED),
+        ]),
+        refused: LocalParts::of([
+            ("full", Reply::new(452, 2, 2, "mailbox full")),
+            ("busy", Reply::new(450, 2, 0, "mailbox busy")),
+        ]),
     }
 }
 
