@@ -34,6 +34,13 @@ pub const ENVID_OCTETS: usize = 100;
 /// Characters of an ORCPT value. RFC 3461 4.2.
 pub const ORCPT_OCTETS: usize = 500;
 
+/// Characters of an id of a transaction between its angle brackets.
+/// draft-fanf-smtp-rfc1845bis-01 2.2.
+pub const TRANSID_OCTETS: usize = 256;
+
+/// The same where only CHECKPOINT is offered. draft-fanf-smtp-rfc1845bis-01 3.2.
+pub const CHECKPOINT_ID_OCTETS: usize = 77;
+
 /// Octets of a PROXY header of version 1 with its CRLF. PROXY protocol 2.1.
 pub const PROXY_LINE_OCTETS: usize = 107;
 

@@ -51,6 +51,8 @@ impl Session {
             Verb::StartTls => self.start_tls(argument, input, now),
             Verb::Xclient => self.told_of_client(PeerCommand::Xclient, argument, now),
             Verb::Xforward => self.told_of_client(PeerCommand::Xforward, argument, now),
+            // Where it is not offered it is not known.
+            Verb::Resume => self.fault(&replies::UNKNOWN_COMMAND, now),
             Verb::NotDone => self.fault(&replies::NOT_DONE, now),
             Verb::NotSmtp => self.end_session(&replies::NOT_SMTP, now),
             Verb::Unknown => self.fault(&replies::UNKNOWN_COMMAND, now),

@@ -40,6 +40,8 @@ impl Session {
             // RFC 8689 2: only under TLS, and only where it will be honoured onward.
             requiretls: self.tls.is_some()
                 && self.honours(Offer::WhenHonoured, |hop| hop.requiretls),
+            resume: false,
+            checkpoint: false,
         }
     }
 

@@ -2,10 +2,12 @@
 //!
 //! Reading borrows from the line and allocates nothing. A fault is told as the reply it becomes.
 
-use super::address::{ForwardPath, ReversePath, is_address_literal, is_domain_name};
+use super::address::{ForwardPath, ReversePath, is_address_literal, is_domain_name, is_dot_string};
 use super::{Reply, decode_xtext, replies};
-use crate::limits::{DOMAIN_OCTETS, ENVID_OCTETS, ORCPT_OCTETS};
-use memchr::memchr;
+use crate::limits::{
+    CHECKPOINT_ID_OCTETS, DOMAIN_OCTETS, ENVID_OCTETS, ORCPT_OCTETS, TRANSID_OCTETS,
+};
+use memchr::{memchr, memrchr};
 
 /// What a command line asks for, by its first word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub enum Verb {
     Quit,
     /// STARTTLS (RFC 3207).
     StartTls,
+    /// RESUME (draft-fanf-smtp-rfc1845bis-01).
+    Resume,
     /// XCLIENT (Postfix).
     Xclient,
     /// XFORWARD (Postfix).
@@ -63,6 +67,10 @@ pub struct Offers {
     pub prdr: bool,
     /// REQUIRETLS (RFC 8689).
     pub requiretls: bool,
+    /// RESUME (draft-fanf-smtp-rfc1845bis-01).
+    pub resume: bool,
+    /// CHECKPOINT (RFC 1845).
+    pub checkpoint: bool,
 }
 
 /// MAIL's argument.
@@ -84,6 +92,10 @@ pub struct Mail<'a> {
     pub ret: Option<Ret>,
     /// ENVID, as it came (xtext, checked).
     pub envid: Option<&'a [u8]>,
+    /// TRANSID, without its angle brackets.
+    pub transid: Option<&'a [u8]>,
+    /// TRANSOFF, in octets.
+    pub transoff: Option<u64>,
 }
 
 /// RCPT's argument.
@@ -167,6 +179,7 @@ impl Verb {
             b"HELP" => Verb::Help,
             b"QUIT" => Verb::Quit,
             b"STARTTLS" => Verb::StartTls,
+            b"RESUME" => Verb::Resume,
             b"XCLIENT" => Verb::Xclient,
             b"XFORWARD" => Verb::Xforward,
             b"EXPN" | b"TURN" | b"ETRN" | b"SEND" | b"SOML" | b"SAML" | b"AUTH" => Verb::NotDone,
@@ -213,9 +226,18 @@ impl<'a> Mail<'a> {
             requiretls: false,
             ret: None,
             envid: None,
+            transid: None,
+            transoff: None,
         };
         for parameter in parameters(rest) {
             mail.take(Parameter::read(parameter)?, offers)?;
+        }
+        // draft-fanf-smtp-rfc1845bis-01 2.3: TRANSID and TRANSOFF, both, once each; 3.2: TRANSID alone
+        // is the form of CHECKPOINT.
+        match (mail.transid, mail.transoff) {
+            (None, Some(_)) => return Err(replies::BAD_PARAMETER),
+            (Some(_), None) if !offers.checkpoint => return Err(replies::BAD_PARAMETER),
+            _ => {}
         }
         match mail.reverse_path {
             ReversePath::Mailbox(mailbox) if mailbox.needs_smtputf8() && !mail.smtputf8 => {
@@ -251,6 +273,13 @@ impl<'a> Mail<'a> {
             // RFC 8689 2: the parameter has no value.
             once(!self.requiretls && value.is_none())?;
             self.requiretls = true;
+        } else if (offers.resume || offers.checkpoint) && is(b"TRANSID") {
+            once(self.transid.is_none())?;
+            let octets_max = if offers.resume { TRANSID_OCTETS } else { CHECKPOINT_ID_OCTETS };
+            self.transid = Some(transid(needed(value)?, octets_max)?);
+        } else if offers.resume && is(b"TRANSOFF") {
+            once(self.transoff.is_none())?;
+            self.transoff = Some(size(needed(value)?)?);
         } else if offers.dsn && is(b"RET") {
             once(self.ret.is_none())?;
             self.ret = Some(match needed(value)? {
@@ -266,6 +295,28 @@ impl<'a> Mail<'a> {
         }
         Ok(())
     }
+}
+
+/// RESUME's argument: the id without its angle brackets.
+///
+/// draft-fanf-smtp-rfc1845bis-01 2.2: resume-command = "RESUME" SP transid-value.
+pub fn resume_id(argument: &[u8]) -> Result<&[u8], Reply> {
+    transid(argument, TRANSID_OCTETS).map_err(|_| replies::BAD_ARGUMENT)
+}
+
+/// draft-fanf-smtp-rfc1845bis-01 2.2: transid-value = "<" transid-spec ">"; transid-spec =
+/// dot-string "@" domain, opaque, of so many characters at most.
+fn transid(value: &[u8], octets_max: usize) -> Result<&[u8], Reply> {
+    let spec = value.strip_prefix(b"<").and_then(|rest| rest.strip_suffix(b">"));
+    let good = |spec: &&[u8]| {
+        let at = memrchr(b'@', spec).unwrap_or(0);
+        spec.is_ascii()
+            && spec.len() <= octets_max
+            && is_dot_string(&spec[..at])
+            && spec[..at].split(|octet| *octet == b'.').all(|atom| !atom.is_empty())
+            && is_domain_name(spec.get(at + 1..).unwrap_or_default())
+    };
+    spec.filter(good).ok_or(replies::BAD_PARAMETER)
 }
 
 impl<'a> Rcpt<'a> {
@@ -403,6 +454,8 @@ mod tests {
         binarymime: true,
         prdr: true,
         requiretls: true,
+        resume: true,
+        checkpoint: false,
     };
 
     #[test]
@@ -484,6 +537,48 @@ mod tests {
         let long = |n: usize| format!("FROM:<a@b> ENVID={}", "x".repeat(n));
         assert_eq!(mail_reply(&long(100), ALL), 250);
         assert_eq!(mail_reply(&long(101), ALL), 501);
+    }
+
+    // checkpoint 5: what is malformed or over length is 501, what was not offered 555.
+    #[test]
+    fn ids_and_offsets_of_transactions() {
+        let resume = ALL;
+        let both = Offers { checkpoint: true, ..ALL };
+        let checkpoint = Offers { resume: false, checkpoint: true, ..ALL };
+        let neither = Offers { resume: false, checkpoint: false, ..ALL };
+        let table = [
+            ("TRANSID=<x@y> TRANSOFF=0", [250, 250, 555, 555]),
+            ("transoff=99999999999999999999 transid=<a.b@c.example>", [250, 250, 555, 555]),
+            ("TRANSID=<x@y> TRANSOFF=123456789012345678901", [501, 501, 555, 555]),
+            ("TRANSID=<x@y>", [501, 250, 250, 555]),
+            ("TRANSOFF=0", [501, 501, 555, 555]),
+            ("TRANSID=<x@y> TRANSID=<x@y> TRANSOFF=0", [501, 501, 501, 555]),
+            ("TRANSID=<x@y> TRANSOFF=0 TRANSOFF=0", [501, 501, 555, 555]),
+            ("TRANSID=x@y TRANSOFF=0", [501, 501, 501, 555]),
+            ("TRANSID=<x> TRANSOFF=0", [501, 501, 501, 555]),
+            ("TRANSID=<@y> TRANSOFF=0", [501, 501, 501, 555]),
+            ("TRANSID=<x@> TRANSOFF=0", [501, 501, 501, 555]),
+            ("TRANSID=<x..z@y> TRANSOFF=0", [501, 501, 501, 555]),
+            ("TRANSID TRANSOFF=0", [501, 501, 501, 555]),
+            ("TRANSID=<x@y> TRANSOFF=-1", [501, 501, 555, 555]),
+        ];
+        for (parameters, codes) in table {
+            let argument = format!("FROM:<a@b> {parameters}");
+            let found =
+                [resume, both, checkpoint, neither].map(|offers| mail_reply(&argument, offers));
+            assert_eq!(found, codes, "{parameters}");
+        }
+        let id =
+            |octets: usize| format!("FROM:<> TRANSID=<{}@y> TRANSOFF=0", "x".repeat(octets - 2));
+        assert_eq!(mail_reply(&id(TRANSID_OCTETS), resume), 250);
+        assert_eq!(mail_reply(&id(TRANSID_OCTETS + 1), resume), 501);
+        let id = |octets: usize| format!("FROM:<> TRANSID=<{}@y>", "x".repeat(octets - 2));
+        assert_eq!(mail_reply(&id(CHECKPOINT_ID_OCTETS), checkpoint), 250);
+        assert_eq!(mail_reply(&id(CHECKPOINT_ID_OCTETS + 1), checkpoint), 501);
+        assert_eq!(resume_id(b"<x@y>"), Ok(&b"x@y"[..]));
+        for bad in [&b""[..], b"x@y", b"<x@y", b"<x@y> z", b"<>", b"< x@y>"] {
+            assert_eq!(resume_id(bad).map_err(|reply| reply.code()), Err(501), "{bad:?}");
+        }
     }
 
     #[test]

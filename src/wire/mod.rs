@@ -27,7 +27,7 @@ pub(crate) use body::SLICES_WALKED;
 pub use body::{Body, BodyBuilder, Budget, PoolEmpty, Slices};
 pub use chunk::{Chunk, ChunkReader};
 pub(crate) use command::is_greeting_name;
-pub use command::{BodyKind, Mail, Notify, Offers, Rcpt, Ret, Verb, greeting_name};
+pub use command::{BodyKind, Mail, Notify, Offers, Rcpt, Ret, Verb, greeting_name, resume_id};
 pub use content::{ContentSink, Framed, Framer, Newlines};
 pub use line::{Line, LineReader};
 pub use output::{Output, Piece};

@@ -62,6 +62,8 @@ const OFFERS: Offers = Offers {
     binarymime: true,
     prdr: false,
     requiretls: false,
+    resume: false,
+    checkpoint: false,
 };
 
 impl SinkSession {
