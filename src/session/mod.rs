@@ -20,6 +20,8 @@ mod intake;
 mod opening;
 mod record;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod trust;
 
@@ -319,7 +321,7 @@ impl Session {
             return self.abandon("the client takes no octets", now);
         }
         match self.state {
-            State::Banner { .. } => self.banner(now),
+            State::Banner { .. } => self.banner_due(now),
             State::Closing { .. } => self.close(now),
             // RFC 3207 and the PROXY protocol have no words for a client that does not come to the
             // point, and it would not understand ours.
@@ -420,9 +422,12 @@ impl Session {
 
     // ---- what the verbs have in common ------------------------------------------------------
 
-    /// Whether octets of the client must wait.
+    /// Whether octets of the client must wait: for an answer, for the banner, or until the client
+    /// has taken what it was told.
     fn waits(&self) -> bool {
-        self.is_at_work() || self.out.len() + self.unsent_octets > OUTPUT_PENDING_OCTETS
+        self.is_at_work()
+            || matches!(self.state, State::Banner { .. })
+            || self.out.len() + self.unsent_octets > OUTPUT_PENDING_OCTETS
     }
 
     /// Whether an answer or a moment is waited for that the client has nothing to do with.
@@ -451,7 +456,6 @@ impl Session {
                 }
                 // Octets in clear where sealed ones belong are the driver's to refuse.
                 State::Handshake => *input = &[],
-                State::Banner { .. } => return self.early_talk(input, now),
                 State::Body(intake) => {
                     let taken = intake.take(input, now.tick);
                     self.content_taken(taken, now);
@@ -465,7 +469,13 @@ impl Session {
                     }
                 }
                 State::Closed => *input = &[],
-                _ => self.next_line(input, now),
+                State::Ready | State::Mail(_) | State::Rcpt(_) | State::Chunks(_) => {
+                    self.next_line(input, now);
+                }
+                State::Banner { .. }
+                | State::Verifying(..)
+                | State::Judging(_)
+                | State::Committing(_) => return,
             }
         }
     }
