@@ -149,6 +149,7 @@ impl Session {
 
     fn chunk_ended(&mut self, mut message: Box<Chunked>, last: bool, empty: bool, now: Now) {
         self.waiting_since = now.tick;
+        message.intake.end_chunk(now.tick);
         if last {
             return self.message_ended(*message, now);
         }

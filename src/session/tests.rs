@@ -204,3 +204,31 @@ fn early_talk_is_judged_when_the_banner_is_due() {
         assert_eq!(lone.ended.is_empty(), !refused);
     }
 }
+
+// ---- chunks ---------------------------------------------------------------------------------
+
+// A client that sends an octet now and then must not live for ever by announcing each in a chunk of
+// its own: what it sends is counted over all its chunks.
+#[test]
+fn chunks_of_one_octet_do_not_keep_a_slow_client_alive() {
+    let mut lone = Lone::on(Listener { size_octets_max: 0, ..smtp() });
+    lone.say("EHLO client.example\r\n");
+    assert_eq!(lone.say(format!("{ENVELOPE}BDAT 2\r\nx")), "250 250");
+    let mut told = String::new();
+    while told.is_empty() && lone.tick < Tick::from_us(600_000_000) {
+        told = lone.wait(Duration::from_secs(20));
+        if told.is_empty() {
+            assert_eq!(lone.say("xBDAT 2\r\nx"), "250");
+        }
+    }
+    assert_eq!(told, "421");
+    assert_eq!(lone.tick, Tick::from_us(60_000_000));
+    // The time between chunks is not the client's: it may wait for the reply to each.
+    let mut lone = Lone::on(Listener { size_octets_max: 0, ..smtp() });
+    lone.say("EHLO client.example\r\n");
+    lone.say(ENVELOPE);
+    for _ in 0..10 {
+        assert_eq!(lone.say("BDAT 1\r\nx"), "250");
+        assert_eq!(lone.wait(Duration::from_secs(120)), "");
+    }
+}
