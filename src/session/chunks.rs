@@ -5,14 +5,14 @@
 
 use super::{Intake, Listener, Session, State};
 use crate::now::{Now, Tick};
-use crate::wire::{Chunk, Reply, replies};
+use crate::wire::{Chunk, Kind, Reply, replies};
 
 /// A message that is coming by BDAT.
 #[derive(Debug)]
 pub(super) struct Chunked {
     intake: Intake,
-    /// A chunk failed: those that follow are dropped and refused, up to LAST or RSET.
-    failed: bool,
+    /// A chunk failed: those that follow are dropped and get this reply, up to LAST or RSET.
+    failed: Option<Reply>,
     /// Octets that its commands have announced.
     announced: u64,
 }
@@ -78,7 +78,7 @@ impl Session {
         match std::mem::replace(&mut self.state, State::Ready) {
             State::Rcpt(transaction) => {
                 let intake = Intake::by_chunks(*transaction, self, now.tick);
-                self.chunk(Chunked { intake, failed: false, announced: 0 }, chunk, now);
+                self.chunk(Chunked { intake, failed: None, announced: 0 }, chunk, now);
             }
             State::Chunks(message) => self.chunk(*message, chunk, now),
             State::Mail(transaction) => {
@@ -88,9 +88,8 @@ impl Session {
                 if !chunk.last {
                     let mut intake = Intake::by_chunks(*transaction, self, now.tick);
                     intake.refuse(replies::CHUNK_FAILED);
-                    let announced = chunk.octets;
-                    let message = Chunked { intake, failed: true, announced };
-                    self.state = State::Chunks(Box::new(message));
+                    let (failed, announced) = (Some(replies::CHUNK_FAILED), chunk.octets);
+                    self.state = State::Chunks(Box::new(Chunked { intake, failed, announced }));
                 }
                 self.drop_octets(chunk, reply, blame, now);
             }
@@ -119,8 +118,8 @@ impl Session {
         if limit > 0 && message.announced > limit {
             message.intake.refuse(replies::TOO_BIG);
         }
-        if message.failed {
-            message.intake.refuse(replies::CHUNK_FAILED);
+        if let Some(reply) = &message.failed {
+            message.intake.refuse(reply.clone());
         }
         message.intake.begin_chunk(now.tick);
         let message = Box::new(message);
@@ -157,7 +156,11 @@ impl Session {
         // the reply to LAST, as a line may go on in the next chunk.
         let refusal = message.intake.refusal().filter(|reply| **reply != replies::BARE_NEWLINE);
         let reply = refusal.cloned();
-        message.failed |= reply.is_some();
+        message.failed = reply.as_ref().map(|reply| match reply.kind() {
+            // What failed only for now must not become a refusal for good with the last chunk.
+            Kind::Transient => reply.clone(),
+            _ => replies::CHUNK_FAILED,
+        });
         self.state = State::Chunks(message);
         match reply {
             Some(reply) => self.reply(&reply),

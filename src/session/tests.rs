@@ -232,3 +232,27 @@ fn chunks_of_one_octet_do_not_keep_a_slow_client_alive() {
         assert_eq!(lone.wait(Duration::from_secs(120)), "");
     }
 }
+
+// The memory for bodies is used up in the middle of a message: the client comes again, whichever of
+// the replies it goes by.
+#[test]
+fn a_message_without_room_is_put_off_to_its_last_chunk() {
+    let roomless = |listener: Listener, greeting: &str| {
+        let mut lone = Lone::with(listener, Board::new(1), 16 * 1024);
+        lone.say(greeting);
+        lone
+    };
+    let chunk = format!("BDAT 20000\r\n{}", "x".repeat(20_000));
+    let last = "BDAT 1 LAST\r\nx";
+    let big = |listener| Listener { size_octets_max: 1 << 20, ..listener };
+    let mut lone = roomless(big(smtp()), "EHLO client.example\r\n");
+    assert_eq!(lone.say(format!("{ENVELOPE}{chunk}{chunk}{last}")), "250 250 452 452 452");
+    let mut lone = roomless(big(lmtp()), "LHLO client.example\r\n");
+    let again = "RCPT TO:<v@example.net>\r\n";
+    let told = lone.say(format!("{ENVELOPE}{again}{chunk}{last}"));
+    assert_eq!(told, "250 250 250 452 452 452");
+    // What is refused for good stays so.
+    let mut lone = roomless(smtp(), "EHLO client.example\r\n");
+    let chunk = format!("BDAT 1500\r\n{}", "x".repeat(1_500));
+    assert_eq!(lone.say(format!("{ENVELOPE}{chunk}{last}")), "250 250 552 503");
+}
