@@ -3,7 +3,7 @@
 //! The octets that a BDAT announces are read in any case, whatever is answered: a client may have
 //! sent them together with the command, and they must never be taken for commands.
 
-use super::{Intake, Listener, Session, State};
+use super::{Blame, Intake, Listener, Session, State};
 use crate::now::{Now, Tick};
 use crate::wire::{Chunk, Kind, Reply, replies};
 
@@ -26,23 +26,6 @@ pub(super) struct Dropping {
     blame: Blame,
     /// Where the session goes on.
     then: State,
-}
-
-/// What a refused chunk counts for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Blame {
-    /// An error of the client's own making.
-    Error,
-    /// A command that brings no message nearer.
-    Junk,
-    /// Nothing: it only follows from an earlier refusal.
-    Nothing,
-}
-
-impl Blame {
-    fn unless(excused: bool) -> Blame {
-        if excused { Blame::Nothing } else { Blame::Error }
-    }
 }
 
 impl Chunked {
@@ -216,19 +199,7 @@ impl Session {
     fn dropped(&mut self, dropping: Dropping, now: Now) {
         let Dropping { reply, blame, then, .. } = dropping;
         self.state = then;
-        match (&reply, blame) {
-            (Some(reply), Blame::Error) => self.fault(reply, now),
-            (Some(reply), Blame::Junk) => self.junk(reply, now),
-            (Some(reply), Blame::Nothing) => self.reply(reply),
-            // What has no reply is counted all the same, and the last that may be has one.
-            (None, Blame::Nothing) => {}
-            (None, Blame::Error | Blame::Junk) => {
-                self.errors += 1;
-                self.shared.tally.protocol_errors.count();
-                if self.errors >= self.listener.errors_max {
-                    self.end_session(&replies::TOO_MANY_ERRORS, now);
-                }
-            }
-        }
+        // What has no reply is counted all the same, and the last that may be has one.
+        self.counted(blame, reply.as_ref(), now);
     }
 }

@@ -196,6 +196,23 @@ enum State {
     Closed,
 }
 
+/// What something that is refused, or that leads nowhere, counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    /// An error of the client's own making.
+    Error,
+    /// A command that brings no message nearer.
+    Junk,
+    /// Nothing: it only follows from an earlier refusal.
+    Nothing,
+}
+
+impl Blame {
+    fn unless(excused: bool) -> Blame {
+        if excused { Blame::Nothing } else { Blame::Error }
+    }
+}
+
 /// The greeting that is in force.
 #[derive(Clone, Debug)]
 struct Greeting {
@@ -544,23 +561,33 @@ impl Session {
 
     /// An error of the client's own making.
     fn fault(&mut self, reply: &Reply, now: Now) {
-        self.errors += 1;
-        self.shared.tally.protocol_errors.count();
-        if self.errors >= self.listener.errors_max {
-            self.end_session(&replies::TOO_MANY_ERRORS, now);
-        } else {
-            self.reply(reply);
-        }
-        self.waiting_since = now.tick;
+        self.counted(Blame::Error, Some(reply), now);
     }
 
     /// A command that brings no message nearer.
     fn junk(&mut self, reply: &Reply, now: Now) {
-        self.junk += 1;
-        if self.junk >= self.listener.junk_max {
-            self.end_session(&replies::TOO_MUCH_JUNK, now);
-        } else {
-            self.reply(reply);
+        self.counted(Blame::Junk, Some(reply), now);
+    }
+
+    /// Answers what is counted; the last that may be is answered by the end of the session.
+    fn counted(&mut self, blame: Blame, reply: Option<&Reply>, now: Now) {
+        self.waiting_since = now.tick;
+        let last = match blame {
+            Blame::Error => {
+                self.errors += 1;
+                self.shared.tally.protocol_errors.count();
+                (self.errors >= self.listener.errors_max).then_some(replies::TOO_MANY_ERRORS)
+            }
+            Blame::Junk => {
+                self.junk += 1;
+                (self.junk >= self.listener.junk_max).then_some(replies::TOO_MUCH_JUNK)
+            }
+            Blame::Nothing => None,
+        };
+        match (last, reply) {
+            (Some(last), _) => self.end_session(&last, now),
+            (None, Some(reply)) => self.reply(reply),
+            (None, None) => {}
         }
     }
 

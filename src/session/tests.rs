@@ -7,6 +7,7 @@ use crate::policy::{
 };
 use crate::relay::Verification;
 use crate::scan::{RuleSpec, Rules, Score, Surface, TagSet, Tags};
+use crate::tls::ServerTls;
 use std::time::Duration;
 
 /// What a session is with: a client, whoever it asks, and time.
@@ -150,6 +151,11 @@ fn lmtp() -> Listener {
     listener(Protocol::Lmtp)
 }
 
+/// Certificates that no handshake of these tests looks at.
+fn tls(mode: TlsMode) -> ListenerTls {
+    ListenerTls { server: Arc::new(ServerTls {}), mode }
+}
+
 /// One domain, in which there is everybody but `nouser`; what holds `HOLD` is judged after 10 s.
 fn tables() -> Tables {
     let mut tags = Tags::new();
@@ -255,4 +261,21 @@ fn a_message_without_room_is_put_off_to_its_last_chunk() {
     let mut lone = roomless(smtp(), "EHLO client.example\r\n");
     let chunk = format!("BDAT 1500\r\n{}", "x".repeat(1_500));
     assert_eq!(lone.say(format!("{ENVELOPE}{chunk}{last}")), "250 250 552 503");
+}
+
+// RFC 2033 4.3: in LMTP a BDAT LAST without recipients has no reply. It is counted all the same, for
+// what it is: before TLS where that is demanded a command that leads nowhere, otherwise an error.
+#[test]
+fn chunks_without_a_reply_are_counted() {
+    let (errors_max, junk_max) = (3, 5);
+    let bare = || Listener { errors_max, junk_max, ..lmtp() };
+    let sealed = || Listener { tls: Some(tls(TlsMode::Required)), ..bare() };
+    for (listener, most) in [(bare(), errors_max), (sealed(), junk_max)] {
+        let mut lone = Lone::on(listener);
+        lone.say("LHLO client.example\r\n");
+        for count in 1..most {
+            assert_eq!(lone.say("BDAT 6 LAST\r\nNOOP\r\n"), "", "{count} of {most}");
+        }
+        assert_eq!(lone.say("BDAT 6 LAST\r\nNOOP\r\n"), "421");
+    }
 }
