@@ -215,6 +215,15 @@ impl Session {
         }
     }
 
+    /// The client's port at its address: one that belongs to another address says nothing.
+    fn port(&self) -> Option<u16> {
+        match self.claimed.as_ref() {
+            Some(claimed) if claimed.port != Told::Nothing => claimed.port.known().copied(),
+            Some(claimed) if claimed.address != Told::Nothing => None,
+            _ => self.proxied.map(|from| from.port()).or(self.client.port),
+        }
+    }
+
     fn proxied_address(&self) -> Option<IpAddr> {
         self.proxied.map(|from| from.ip().to_canonical())
     }
@@ -234,11 +243,10 @@ impl Session {
     /// The client, as next hops may be told of it.
     pub(super) fn origin(&self) -> Origin {
         let claimed = self.claimed.as_deref();
-        let port = self.proxied.map(|from| from.port()).or(self.client.port);
         let extended = self.greeting.as_ref().is_some_and(|greeting| greeting.extended);
         Origin {
             address: self.address(),
-            port: claimed.and_then(|claimed| claimed.port.known()).copied().or(port),
+            port: self.port(),
             name: self.client_name(),
             helo: self.helo(),
             extended: claimed

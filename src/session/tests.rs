@@ -279,3 +279,29 @@ fn chunks_without_a_reply_are_counted() {
         assert_eq!(lone.say("BDAT 6 LAST\r\nNOOP\r\n"), "421");
     }
 }
+
+// ---- who the client is ----------------------------------------------------------------------
+
+// A port is told onward only together with the address that it belongs to.
+#[test]
+fn a_port_belongs_to_its_address() {
+    let here = || Networks::new(vec!["192.0.2.0/24".parse().unwrap()]);
+    let trust = Trust { xclient: here(), ..Trust::default() };
+    let table = [
+        ("", Some(4711)),
+        ("XCLIENT NAME=real.example\r\n", Some(4711)),
+        ("XCLIENT ADDR=198.51.100.1\r\n", None),
+        ("XCLIENT ADDR=[UNAVAILABLE]\r\n", None),
+        ("XCLIENT ADDR=198.51.100.1 PORT=25\r\n", Some(25)),
+        ("XCLIENT PORT=[UNAVAILABLE]\r\n", None),
+    ];
+    for (command, port) in table {
+        let mut lone = Lone::on(Listener { trust: trust.clone(), ..smtp() });
+        lone.say(command);
+        lone.say("EHLO client.example\r\n");
+        lone.say(format!("{ENVELOPE}DATA\r\n"));
+        lone.say("x\r\n.\r\n");
+        let Some(Ask::Relay(plan)) = &lone.asked else { panic!("{command}") };
+        assert_eq!(plan.envelope.origin.port, port, "{command}");
+    }
+}
