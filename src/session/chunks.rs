@@ -3,16 +3,16 @@
 //! The octets that a BDAT announces are read in any case, whatever is answered: a client may have
 //! sent them together with the command, and they must never be taken for commands.
 
-use super::{Intake, Listener, Session, State};
+use super::{Blame, Intake, Listener, Session, State};
 use crate::now::{Now, Tick};
-use crate::wire::{Chunk, Reply, replies};
+use crate::wire::{Chunk, Kind, Reply, replies};
 
 /// A message that is coming by BDAT.
 #[derive(Debug)]
 pub(super) struct Chunked {
     intake: Intake,
-    /// A chunk failed: those that follow are dropped and refused, up to LAST or RSET.
-    failed: bool,
+    /// A chunk failed: those that follow are dropped and get this reply, up to LAST or RSET.
+    failed: Option<Reply>,
     /// Octets that its commands have announced.
     announced: u64,
 }
@@ -26,23 +26,6 @@ pub(super) struct Dropping {
     blame: Blame,
     /// Where the session goes on.
     then: State,
-}
-
-/// What a refused chunk counts for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Blame {
-    /// An error of the client's own making.
-    Error,
-    /// A command that brings no message nearer.
-    Junk,
-    /// Nothing: it only follows from an earlier refusal.
-    Nothing,
-}
-
-impl Blame {
-    fn unless(excused: bool) -> Blame {
-        if excused { Blame::Nothing } else { Blame::Error }
-    }
 }
 
 impl Chunked {
@@ -78,7 +61,7 @@ impl Session {
         match std::mem::replace(&mut self.state, State::Ready) {
             State::Rcpt(transaction) => {
                 let intake = Intake::by_chunks(*transaction, self, now.tick);
-                self.chunk(Chunked { intake, failed: false, announced: 0 }, chunk, now);
+                self.chunk(Chunked { intake, failed: None, announced: 0 }, chunk, now);
             }
             State::Chunks(message) => self.chunk(*message, chunk, now),
             State::Mail(transaction) => {
@@ -88,9 +71,8 @@ impl Session {
                 if !chunk.last {
                     let mut intake = Intake::by_chunks(*transaction, self, now.tick);
                     intake.refuse(replies::CHUNK_FAILED);
-                    let announced = chunk.octets;
-                    let message = Chunked { intake, failed: true, announced };
-                    self.state = State::Chunks(Box::new(message));
+                    let (failed, announced) = (Some(replies::CHUNK_FAILED), chunk.octets);
+                    self.state = State::Chunks(Box::new(Chunked { intake, failed, announced }));
                 }
                 self.drop_octets(chunk, reply, blame, now);
             }
@@ -119,8 +101,8 @@ impl Session {
         if limit > 0 && message.announced > limit {
             message.intake.refuse(replies::TOO_BIG);
         }
-        if message.failed {
-            message.intake.refuse(replies::CHUNK_FAILED);
+        if let Some(reply) = &message.failed {
+            message.intake.refuse(reply.clone());
         }
         message.intake.begin_chunk(now.tick);
         let message = Box::new(message);
@@ -149,6 +131,7 @@ impl Session {
 
     fn chunk_ended(&mut self, mut message: Box<Chunked>, last: bool, empty: bool, now: Now) {
         self.waiting_since = now.tick;
+        message.intake.end_chunk(now.tick);
         if last {
             return self.message_ended(*message, now);
         }
@@ -156,7 +139,11 @@ impl Session {
         // the reply to LAST, as a line may go on in the next chunk.
         let refusal = message.intake.refusal().filter(|reply| **reply != replies::BARE_NEWLINE);
         let reply = refusal.cloned();
-        message.failed |= reply.is_some();
+        message.failed = reply.as_ref().map(|reply| match reply.kind() {
+            // What failed only for now must not become a refusal for good with the last chunk.
+            Kind::Transient => reply.clone(),
+            _ => replies::CHUNK_FAILED,
+        });
         self.state = State::Chunks(message);
         match reply {
             Some(reply) => self.reply(&reply),
@@ -212,19 +199,7 @@ impl Session {
     fn dropped(&mut self, dropping: Dropping, now: Now) {
         let Dropping { reply, blame, then, .. } = dropping;
         self.state = then;
-        match (&reply, blame) {
-            (Some(reply), Blame::Error) => self.fault(reply, now),
-            (Some(reply), Blame::Junk) => self.junk(reply, now),
-            (Some(reply), Blame::Nothing) => self.reply(reply),
-            // What has no reply is counted all the same, and the last that may be has one.
-            (None, Blame::Nothing) => {}
-            (None, Blame::Error | Blame::Junk) => {
-                self.errors += 1;
-                self.shared.tally.protocol_errors.count();
-                if self.errors >= self.listener.errors_max {
-                    self.end_session(&replies::TOO_MANY_ERRORS, now);
-                }
-            }
-        }
+        // What has no reply is counted all the same, and the last that may be has one.
+        self.counted(blame, reply.as_ref(), now);
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Intake {
     last_octets_at: Tick,
     window_from: Tick,
     window_octets: u64,
+    /// Since when no octets are due, the next chunk not having been announced.
+    paused_at: Tick,
 }
 
 /// How the content is told from what follows it.
@@ -95,6 +97,7 @@ impl Intake {
             last_octets_at: now,
             window_from: now,
             window_octets: 0,
+            paused_at: now,
         }
     }
 
@@ -115,11 +118,16 @@ impl Intake {
         }
     }
 
-    /// The octets of a chunk begin to be waited for.
+    /// The octets of a chunk begin to be waited for. The window of the data rate goes on where the
+    /// chunk before has left it: many small chunks are no way around it.
     pub fn begin_chunk(&mut self, now: Tick) {
         self.last_octets_at = now;
-        self.window_from = now;
-        self.window_octets = 0;
+        self.window_from = self.window_from + (now - self.paused_at);
+    }
+
+    /// The octets of a chunk have all come.
+    pub fn end_chunk(&mut self, now: Tick) {
+        self.paused_at = now;
     }
 
     /// Takes octets of a chunk.

@@ -21,6 +21,8 @@ mod joint;
 mod opening;
 mod record;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod trust;
 
@@ -195,6 +197,23 @@ enum State {
     Closed,
 }
 
+/// What something that is refused, or that leads nowhere, counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    /// An error of the client's own making.
+    Error,
+    /// A command that brings no message nearer.
+    Junk,
+    /// Nothing: it only follows from an earlier refusal.
+    Nothing,
+}
+
+impl Blame {
+    fn unless(excused: bool) -> Blame {
+        if excused { Blame::Nothing } else { Blame::Error }
+    }
+}
+
 /// The greeting that is in force.
 #[derive(Clone, Debug)]
 struct Greeting {
@@ -320,7 +339,7 @@ impl Session {
             return self.abandon("the client takes no octets", now);
         }
         match self.state {
-            State::Banner { .. } => self.banner(now),
+            State::Banner { .. } => self.banner_due(now),
             State::Closing { .. } => self.close(now),
             // RFC 3207 and the PROXY protocol have no words for a client that does not come to the
             // point, and it would not understand ours.
@@ -421,9 +440,12 @@ impl Session {
 
     // ---- what the verbs have in common ------------------------------------------------------
 
-    /// Whether octets of the client must wait.
+    /// Whether octets of the client must wait: for an answer, for the banner, or until the client
+    /// has taken what it was told.
     fn waits(&self) -> bool {
-        self.is_at_work() || self.out.len() + self.unsent_octets > OUTPUT_PENDING_OCTETS
+        self.is_at_work()
+            || matches!(self.state, State::Banner { .. })
+            || self.out.len() + self.unsent_octets > OUTPUT_PENDING_OCTETS
     }
 
     /// Whether an answer or a moment is waited for that the client has nothing to do with.
@@ -452,7 +474,6 @@ impl Session {
                 }
                 // Octets in clear where sealed ones belong are the driver's to refuse.
                 State::Handshake => *input = &[],
-                State::Banner { .. } => return self.early_talk(input, now),
                 State::Body(intake) => {
                     let taken = intake.take(input, now.tick);
                     self.content_taken(taken, now);
@@ -466,7 +487,13 @@ impl Session {
                     }
                 }
                 State::Closed => *input = &[],
-                _ => self.next_line(input, now),
+                State::Ready | State::Mail(_) | State::Rcpt(_) | State::Chunks(_) => {
+                    self.next_line(input, now);
+                }
+                State::Banner { .. }
+                | State::Verifying(..)
+                | State::Judging(_)
+                | State::Committing(_) => return,
             }
         }
     }
@@ -535,23 +562,33 @@ impl Session {
 
     /// An error of the client's own making.
     fn fault(&mut self, reply: &Reply, now: Now) {
-        self.errors += 1;
-        self.shared.tally.protocol_errors.count();
-        if self.errors >= self.listener.errors_max {
-            self.end_session(&replies::TOO_MANY_ERRORS, now);
-        } else {
-            self.reply(reply);
-        }
-        self.waiting_since = now.tick;
+        self.counted(Blame::Error, Some(reply), now);
     }
 
     /// A command that brings no message nearer.
     fn junk(&mut self, reply: &Reply, now: Now) {
-        self.junk += 1;
-        if self.junk >= self.listener.junk_max {
-            self.end_session(&replies::TOO_MUCH_JUNK, now);
-        } else {
-            self.reply(reply);
+        self.counted(Blame::Junk, Some(reply), now);
+    }
+
+    /// Answers what is counted; the last that may be is answered by the end of the session.
+    fn counted(&mut self, blame: Blame, reply: Option<&Reply>, now: Now) {
+        self.waiting_since = now.tick;
+        let last = match blame {
+            Blame::Error => {
+                self.errors += 1;
+                self.shared.tally.protocol_errors.count();
+                (self.errors >= self.listener.errors_max).then_some(replies::TOO_MANY_ERRORS)
+            }
+            Blame::Junk => {
+                self.junk += 1;
+                (self.junk >= self.listener.junk_max).then_some(replies::TOO_MUCH_JUNK)
+            }
+            Blame::Nothing => None,
+        };
+        match (last, reply) {
+            (Some(last), _) => self.end_session(&last, now),
+            (None, Some(reply)) => self.reply(reply),
+            (None, None) => {}
         }
     }
 
