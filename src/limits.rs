@@ -297,6 +297,14 @@ pub const LOG_FIELD_OCTETS: usize = 256;
 /// the memory that the kernel may still write to.
 pub const RING_DRAIN_MS: u64 = 5_000;
 
+// ---- ledger -------------------------------------------------------------------------------
+
+/// Octets of one encoded record: the most recipients, each with a long address and a long reply.
+pub const LEDGER_RECORD_OCTETS: usize = 16 << 20;
+
+/// RESUME commands of one connection.
+pub const RESUMES_MAX: usize = 1_000;
+
 // ---- config -------------------------------------------------------------------------------
 
 /// Classes that decide differently: each pair of them is compared when the configuration is loaded.
