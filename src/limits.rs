@@ -340,6 +340,14 @@ pub const LOG_FIELD_OCTETS: usize = 256;
 /// the memory that the kernel may still write to.
 pub const RING_DRAIN_MS: u64 = 5_000;
 
+// ---- ledger -------------------------------------------------------------------------------
+
+/// Octets of one encoded record: the most recipients, each with a long address and a long reply.
+pub const LEDGER_RECORD_OCTETS: usize = 16 << 20;
+
+/// RESUME commands of one connection.
+pub const RESUMES_MAX: usize = 1_000;
+
 // ---- config -------------------------------------------------------------------------------
 
 /// Faults of one configuration that are told; more are counted. A list of a million lines can be

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::policy::{
-    Action, Class, ClassId, Domain, Line as PolicyLine, Pattern, Place, Policy, Recipients,
+    Action, Class, ClassId, Domain, Line as PolicyLine, LocalParts, Place, Policy, Recipients,
     RouteId, When,
 };
 use crate::relay::Verification;
 use crate::scan::{RuleSpec, Rules, Score, Surface, TagSet, Tags};
-use crate::tls::ServerTls;
+use crate::tls::{Identity, Pem, ServerTls};
 use std::time::Duration;
 
 /// What a session is with: a client, whoever it asks, and time.
@@ -153,7 +153,16 @@ fn lmtp() -> Listener {
 
 /// Certificates that no handshake of these tests looks at.
 fn tls(mode: TlsMode) -> ListenerTls {
-    ListenerTls { server: Arc::new(ServerTls {}), mode }
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["mx.example.net".to_owned()];
+    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+    let (certificate, key) = (certificate.pem(), key.serialize_pem());
+    let identity = Identity {
+        certificates: Pem { path: "cert.pem", octets: certificate.as_bytes() },
+        key: Pem { path: "key.pem", octets: key.as_bytes() },
+    };
+    let server = ServerTls::from_pem(&[identity], None, 1_795_500_000).unwrap();
+    ListenerTls { server: Arc::new(server), mode }
 }
 
 /// One domain, in which there is everybody but `nouser`; what holds `HOLD` is judged after 10 s.
@@ -178,8 +187,9 @@ fn tables() -> Tables {
         route: RouteId(0),
         recipients: Recipients::Any,
         class: ClassId(0),
-        exceptions: vec![(Pattern::read("lax*"), ClassId(1))],
-        refused: [(b"nouser".as_slice().into(), replies::NO_SUCH_MAILBOX)].into_iter().collect(),
+        plus: None,
+        exceptions: LocalParts::of([("lax*", ClassId(1))]),
+        refused: LocalParts::of([("nouser", replies::NO_SUCH_MAILBOX)]),
     };
     let policy = Policy::new(
         [(b"example.net".as_slice().into(), domain)],
