@@ -504,7 +504,7 @@ impl Session {
             Some(Line::Whole(line)) => self.command(line, input, now),
             Some(Line::BareControl) => self.fault(&replies::BARE_CONTROL, now),
             Some(Line::TooLong) => self.fault(&replies::LINE_TOO_LONG, now),
-            Some(Line::Endless) => self.end_session(&replies::TOO_MANY_ERRORS, now),
+            Some(Line::Endless) => self.end_session(&replies::LINE_ENDLESS, now),
         }
         self.lines = lines;
     }
@@ -535,10 +535,26 @@ impl Session {
             Connection::Lost => !matches!(self.state, State::Committing(_)),
         };
         if over {
-            self.lose_message("the connection was lost", now);
+            if !self.lose_message("the connection was lost", now)
+                && let Some(what) = self.interrupted()
+            {
+                self.note_end(what, now);
+            }
             self.close(now);
         }
         self.check_invariants();
+    }
+
+    /// What is broken off when the client leaves now. A client that only looks in, or that leaves
+    /// between two transactions without QUIT, deserves no line of the log.
+    fn interrupted(&self) -> Option<&'static str> {
+        match &self.state {
+            State::Proxy(reader) if reader.has_begun() => Some("lost in a PROXY header"),
+            State::Handshake => Some("lost in the TLS handshake"),
+            State::Mail(_) | State::Rcpt(_) | State::Verifying(..) => Some("lost in a transaction"),
+            State::Dropping(_) => Some("lost in a chunk"),
+            _ => None,
+        }
     }
 
     fn flush(&mut self, now: Now) {
@@ -612,6 +628,10 @@ impl Session {
         }
         self.connection = Connection::Lost;
         self.effects.push_back(Effect::Abort);
+        // What the relay is at work on is brought to its end.
+        if !matches!(self.state, State::Committing(_)) {
+            self.close(now);
+        }
         self.settle(now);
     }
 
@@ -630,7 +650,8 @@ impl Session {
         let record = match std::mem::replace(&mut self.state, State::Ready) {
             State::Body(intake) => self.record_of_lost(&intake, why, now),
             State::Chunks(message) | State::Chunk { message, .. } => {
-                self.record_of_lost(message.intake(), why, now)
+                let record = self.record_of_lost(message.intake(), why, now);
+                Record { chunked: true, ..record }
             }
             State::Judging(decision) => self.record_of_dropped(&decision, why, now),
             state => {
