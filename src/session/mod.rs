@@ -17,6 +17,7 @@ mod decision;
 mod envelope;
 mod final_reply;
 mod intake;
+mod invariants;
 mod opening;
 mod record;
 mod settings;
@@ -623,10 +624,12 @@ impl Session {
     /// Leaves without a word.
     fn abandon(&mut self, why: &str, now: Now) {
         self.shared.tally.timeouts.count();
-        if !self.lose_message(why, now) {
+        // What ended before was noted then.
+        if !self.lose_message(why, now) && !matches!(self.state, State::Closing { .. }) {
             self.note_end(why, now);
         }
         self.connection = Connection::Lost;
+        self.pending = Vec::new();
         self.effects.push_back(Effect::Abort);
         // What the relay is at work on is brought to its end.
         if !matches!(self.state, State::Committing(_)) {
@@ -667,21 +670,6 @@ impl Session {
     fn write_deadline(&self) -> Option<Tick> {
         let waits_for_peer = self.unsent_octets > 0 && self.connection != Connection::Lost;
         waits_for_peer.then(|| self.stalled_since + self.listener.write_stall_timeout)
-    }
-
-    fn check_invariants(&self) {
-        debug_assert!(self.out.is_empty() || matches!(self.state, State::Closed));
-        debug_assert!(self.greeting.is_some() || !matches!(self.state, State::Mail(_)));
-        if let State::Rcpt(transaction) = &self.state {
-            debug_assert!(!transaction.envelope.recipients.is_empty());
-            debug_assert!(transaction.envelope.recipients.len() <= self.listener.recipients_max);
-        }
-        if let State::Mail(transaction) = &self.state {
-            debug_assert!(transaction.envelope.recipients.is_empty());
-        }
-        if let State::Chunk { left, .. } = &self.state {
-            debug_assert!(*left > 0, "a chunk that is complete was not looked at");
-        }
     }
 
     /// What becomes of bare LF in this client's content.
