@@ -33,6 +33,11 @@ impl Chunked {
         &self.intake
     }
 
+    /// Octets that its commands have announced.
+    pub fn announced(&self) -> u64 {
+        self.announced
+    }
+
     pub fn keeps_pace(&mut self, now: Tick, listener: &Listener) -> bool {
         self.intake.keeps_pace(now, listener)
     }
@@ -201,5 +206,22 @@ impl Session {
         self.state = then;
         // What has no reply is counted all the same, and the last that may be has one.
         self.counted(blame, reply.as_ref(), now);
+    }
+}
+
+impl Chunked {
+    pub fn check_invariants(&self) {
+        let nobody = self.intake.transaction.envelope.recipients.is_empty();
+        debug_assert!(!nobody || self.failed.is_some(), "a message for nobody that is kept");
+        debug_assert!(self.failed.is_none() || self.intake.refusal().is_some());
+    }
+}
+
+impl Dropping {
+    pub fn check_invariants(&self) {
+        debug_assert!(self.left > 0, "octets that were dropped were not looked at");
+        let goes_on =
+            matches!(self.then, State::Ready | State::Mail(_) | State::Rcpt(_) | State::Chunks(_));
+        debug_assert!(goes_on, "dropped octets lead to {:?}", self.then);
     }
 }

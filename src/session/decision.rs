@@ -364,3 +364,24 @@ impl Session {
         trace.field()
     }
 }
+
+impl Decision {
+    fn check_begun(&self) {
+        let block = self.form == ReplyForm::Block && self.fates_expected() > 1;
+        debug_assert!(!self.block_begun || block, "a 353 for whom no block can follow");
+        debug_assert_eq!(self.lines.len(), self.fates_expected());
+    }
+
+    pub fn check_judging(&self) {
+        self.check_begun();
+        debug_assert!(self.held_until.is_some() && self.fates.is_empty());
+        debug_assert!(self.body.is_some(), "a message that was refused is not judged");
+    }
+
+    pub fn check_committing(&self) {
+        self.check_begun();
+        debug_assert!(self.held_until.is_none() && self.body.is_some());
+        debug_assert_eq!(self.fates.len(), self.fates_expected());
+        debug_assert!(self.fates.iter().any(Fate::is_accepted), "nothing is to be handed on");
+    }
+}

@@ -17,6 +17,7 @@ mod decision;
 mod envelope;
 mod final_reply;
 mod intake;
+mod invariants;
 mod joint;
 mod opening;
 mod record;
@@ -505,7 +506,7 @@ impl Session {
             Some(Line::Whole(line)) => self.command(line, input, now),
             Some(Line::BareControl) => self.fault(&replies::BARE_CONTROL, now),
             Some(Line::TooLong) => self.fault(&replies::LINE_TOO_LONG, now),
-            Some(Line::Endless) => self.end_session(&replies::TOO_MANY_ERRORS, now),
+            Some(Line::Endless) => self.end_session(&replies::LINE_ENDLESS, now),
         }
         self.lines = lines;
     }
@@ -536,10 +537,26 @@ impl Session {
             Connection::Lost => !matches!(self.state, State::Committing(_)),
         };
         if over {
-            self.lose_message("the connection was lost", now);
+            if !self.lose_message("the connection was lost", now)
+                && let Some(what) = self.interrupted()
+            {
+                self.note_end(what, now);
+            }
             self.close(now);
         }
         self.check_invariants();
+    }
+
+    /// What is broken off when the client leaves now. A client that only looks in, or that leaves
+    /// between two transactions without QUIT, deserves no line of the log.
+    fn interrupted(&self) -> Option<&'static str> {
+        match &self.state {
+            State::Proxy(reader) if reader.has_begun() => Some("lost in a PROXY header"),
+            State::Handshake => Some("lost in the TLS handshake"),
+            State::Mail(_) | State::Rcpt(_) | State::Verifying(..) => Some("lost in a transaction"),
+            State::Dropping(_) => Some("lost in a chunk"),
+            _ => None,
+        }
     }
 
     fn flush(&mut self, now: Now) {
@@ -608,11 +625,17 @@ impl Session {
     /// Leaves without a word.
     fn abandon(&mut self, why: &str, now: Now) {
         self.shared.tally.timeouts.count();
-        if !self.lose_message(why, now) {
+        // What ended before was noted then.
+        if !self.lose_message(why, now) && !matches!(self.state, State::Closing { .. }) {
             self.note_end(why, now);
         }
         self.connection = Connection::Lost;
+        self.pending = Vec::new();
         self.effects.push_back(Effect::Abort);
+        // What the relay is at work on is brought to its end.
+        if !matches!(self.state, State::Committing(_)) {
+            self.close(now);
+        }
         self.settle(now);
     }
 
@@ -631,7 +654,8 @@ impl Session {
         let record = match std::mem::replace(&mut self.state, State::Ready) {
             State::Body(intake) => self.record_of_lost(&intake, why, now),
             State::Chunks(message) | State::Chunk { message, .. } => {
-                self.record_of_lost(message.intake(), why, now)
+                let record = self.record_of_lost(message.intake(), why, now);
+                Record { chunked: true, ..record }
             }
             State::Judging(decision) => self.record_of_dropped(&decision, why, now),
             state => {
@@ -647,21 +671,6 @@ impl Session {
     fn write_deadline(&self) -> Option<Tick> {
         let waits_for_peer = self.unsent_octets > 0 && self.connection != Connection::Lost;
         waits_for_peer.then(|| self.stalled_since + self.listener.write_stall_timeout)
-    }
-
-    fn check_invariants(&self) {
-        debug_assert!(self.out.is_empty() || matches!(self.state, State::Closed));
-        debug_assert!(self.greeting.is_some() || !matches!(self.state, State::Mail(_)));
-        if let State::Rcpt(transaction) = &self.state {
-            debug_assert!(!transaction.envelope.recipients.is_empty());
-            debug_assert!(transaction.envelope.recipients.len() <= self.listener.recipients_max);
-        }
-        if let State::Mail(transaction) = &self.state {
-            debug_assert!(transaction.envelope.recipients.is_empty());
-        }
-        if let State::Chunk { left, .. } = &self.state {
-            debug_assert!(*left > 0, "a chunk that is complete was not looked at");
-        }
     }
 
     /// What becomes of bare LF in this client's content.

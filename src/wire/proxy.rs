@@ -76,6 +76,11 @@ impl ProxyReader {
         Ok(None)
     }
 
+    /// Whether part of a header has come.
+    pub fn has_begun(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
     /// Reads what has come, if it is a whole header.
     fn read(&self) -> Result<Option<Proxied>, ProxyFault> {
         let kept = self.kept.as_slice();

@@ -91,6 +91,8 @@ pub const NOT_TRUSTED: Reply = Reply::new(550, 7, 0, "not for you");
 pub const TOO_MANY_ERRORS: Reply = Reply::new(421, 7, 0, "too many errors");
 /// The limit of commands without progress was reached.
 pub const TOO_MUCH_JUNK: Reply = Reply::new(421, 7, 0, "too many commands without progress");
+/// A command line that does not end.
+pub const LINE_ENDLESS: Reply = Reply::new(421, 7, 0, "a command line without end, closing");
 /// A line of HTTP or of a message header where a command belongs.
 pub const NOT_SMTP: Reply = Reply::new(421, 7, 0, "this is not SMTP");
 /// Octets were waiting behind a DATA that was refused.
