@@ -610,7 +610,12 @@ fn listeners() -> impl Strategy<Value = Listener> {
             banner_pause: Duration::from_secs(u64::from(early)),
             early_talk_refused: small,
             tls: mode.map(tls),
-            trust: Trust { proxy: here(proxy), xclient: here(peer), xforward: here(peer) },
+            trust: Trust {
+                proxy: here(proxy),
+                xclient: here(peer),
+                xforward: here(peer),
+                ..Trust::default()
+            },
             ..listener(if lmtp { Protocol::Lmtp } else { Protocol::Smtp })
         }
     })
