@@ -19,8 +19,8 @@ pub trait ContentSink {
     /// stuffed dot, which is not part of the content.
     fn content(&mut self, wire: &[u8], dot_stuffed: bool);
 
-    /// The content is malformed by the newline policy. What follows is read, but the message must
-    /// not be accepted.
+    /// The content is malformed by the newline policy, behind what was handed on. What follows is
+    /// read, but the message must not be accepted.
     fn malformed(&mut self);
 }
 
@@ -93,6 +93,7 @@ impl Framer {
                     at += 1;
                 }
                 State::Cr => {
+                    run.hand_on(at, sink);
                     sink.malformed();
                     self.state = State::Text;
                 }
@@ -130,6 +131,7 @@ impl Framer {
                 at + 1
             }
             _ => {
+                run.hand_on(at, sink);
                 sink.malformed();
                 at + 1
             }
@@ -206,6 +208,8 @@ mod tests {
         wire: Vec<u8>,
         content: Vec<u8>,
         malformed: bool,
+        /// Octets handed on before the content was found to be malformed.
+        wire_before: usize,
         /// Octets behind the end mark; `None` while it has not come.
         behind: Option<Vec<u8>>,
     }
@@ -218,6 +222,9 @@ mod tests {
         }
 
         fn malformed(&mut self) {
+            if !self.malformed {
+                self.wire_before = self.wire.len();
+            }
             self.malformed = true;
         }
     }
@@ -244,8 +251,11 @@ mod tests {
     }
 
     fn check(stream: &[u8], newlines: Newlines, expected: Option<(&[u8], &[u8])>, behind: &[u8]) {
+        let octet_by_octet = collect(stream, newlines, 1);
         for size in 1..=stream.len() {
             let collected = collect(stream, newlines, size);
+            // Which of two faults comes first must not depend on the cut.
+            assert_eq!(collected.wire_before, octet_by_octet.wire_before);
             let shown = stream.escape_ascii();
             assert_eq!(collected.behind.as_deref(), Some(behind), "{shown} by {size}");
             assert_eq!(collected.malformed, expected.is_none(), "{shown} by {size}");
