@@ -4,7 +4,16 @@ use super::{Size, Workload};
 use postern::wire::{Line, LineReader, Mail, Offers, Rcpt, Verb, greeting_name};
 use std::hint::black_box;
 
-const OFFERS: Offers = Offers { extended: true, smtputf8: true, dsn: true };
+const OFFERS: Offers = Offers {
+    extended: true,
+    smtputf8: true,
+    dsn: true,
+    binarymime: true,
+    prdr: true,
+    requiretls: true,
+    resume: true,
+    checkpoint: true,
+};
 
 pub fn workloads() -> Vec<Workload> {
     let usual = "EHLO client.example\r\nMAIL FROM:<a@client.example> SIZE=4096 BODY=8BITMIME\r\n\
