@@ -216,7 +216,11 @@ impl Session {
     }
 
     /// Whether a recipient can be taken into this transaction, as far as we know ourselves.
-    pub(super) fn recipient(&self, rcpt: &Rcpt<'_>, transaction: &Transaction) -> Result<Recipient, Reply> {
+    pub(super) fn recipient(
+        &self,
+        rcpt: &Rcpt<'_>,
+        transaction: &Transaction,
+    ) -> Result<Recipient, Reply> {
         // RFC 5321 4.5.3.1.10: past the limit the code is 452, and the earlier ones stand.
         if transaction.envelope.recipients.len() >= self.listener.recipients_max {
             return Err(replies::TOO_MANY_RECIPIENTS);

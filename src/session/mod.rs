@@ -32,10 +32,10 @@ pub use recording::LedgerLine;
 pub use settings::{Listener, ListenerTls, Mixed, Offer, ResumeLevel, Tables, TlsMode};
 pub use trust::{Networks, Trust};
 
+use crate::ledger::{self, Resumes};
 use crate::limits::{
     INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT, OUTPUT_PENDING_OCTETS, PROXY_TIMEOUT,
 };
-use crate::ledger::{self, Resumes};
 use crate::now::{Now, Tick};
 use crate::relay::{Board, Outcome, Plan, Probe, Protocol, Recipient, Verification};
 use crate::tally::Tally;
@@ -434,9 +434,7 @@ impl Session {
             | State::Mail(_)
             | State::Rcpt(_)
             | State::Resumed(_)
-            | State::Chunks(_) => {
-                Some((self.waiting_since + listener.idle_timeout).min(life))
-            }
+            | State::Chunks(_) => Some((self.waiting_since + listener.idle_timeout).min(life)),
             // A message that is coming is brought to its end, whatever the age of its connection.
             State::Body(intake) => Some(intake.deadline(listener)),
             State::Chunk { message, .. } => Some(message.deadline(listener)),

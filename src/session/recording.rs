@@ -9,11 +9,11 @@
 use super::decision::{Decision, Fate};
 use super::envelope::Transaction;
 use super::final_reply::ReplyForm;
-use super::{Answer, Ask, Effect, Intake, ResumeLevel, Session, State};
+use super::{Answer, Ask, Connection, Effect, Intake, ResumeLevel, Session, State};
 use crate::ledger::{
-    self, Begun, Content, ContentDigest, CopyState, Form, Holder, Identity, IdentityKey, Key, Known,
-    Level, MailRuling, Outcome, Phase, Recalled, Recognised, Record, Repeated, Request, Secret, Told,
-    Transfer, folded_rcpt, rules,
+    self, Begun, Content, ContentDigest, CopyState, Form, Holder, Identity, IdentityKey, Key,
+    Known, Level, MailRuling, Outcome, Phase, Recalled, Recognised, Record, Repeated, Request,
+    Secret, Told, Transfer, folded_rcpt, rules,
 };
 use crate::now::Now;
 use crate::policy::{ClassId, RouteId};
@@ -222,12 +222,8 @@ impl Session {
         }
         let identity = self.identity(&line);
         let key = line.secret.transaction(identity, id);
-        let request = Request::Recall {
-            holder: self.holder(&line),
-            key,
-            identity,
-            tls: self.tls.is_some(),
-        };
+        let request =
+            Request::Recall { holder: self.holder(&line), key, identity, tls: self.tls.is_some() };
         self.question(request, Question::Resume(key), now);
     }
 
@@ -259,8 +255,7 @@ impl Session {
         transaction.recording = Some(self.new_recording(&line, record, true));
         let Some(transoff) = mail.transoff else {
             let holder = self.holder(&line);
-            let request =
-                Request::Recall { holder, key, identity, tls: self.tls.is_some() };
+            let request = Request::Recall { holder, key, identity, tls: self.tls.is_some() };
             return self.question(request, Question::Checkpoint(Box::new(transaction)), now);
         };
         let ruling = self.resumes.get_or_insert_default().mail(key, transoff, &told);
@@ -369,7 +364,8 @@ impl Session {
         for recipient in record.accepted() {
             let rcpt = recipient.rcpt.get(3..).map(|path| [b"TO:", path].concat());
             let resolved = rcpt.as_deref().and_then(|argument| {
-                let rcpt = Rcpt::read(argument, self.offers(), transaction.envelope.smtputf8).ok()?;
+                let rcpt =
+                    Rcpt::read(argument, self.offers(), transaction.envelope.smtputf8).ok()?;
                 self.recipient(&rcpt, &transaction).ok()
             });
             // draft-fanf-smtp-rfc1845bis-01 4: a mailbox that is gone since is put off at the end.
@@ -553,8 +549,11 @@ impl Session {
         if let Some(digest) = digest {
             recording.record.content = Some(Content { octets: decision.octets, digest });
             if self.listener.replay && !recording.named {
-                let print =
-                    line.secret.fingerprint(recording.record.identity, &recording.record.mail, &digest);
+                let print = line.secret.fingerprint(
+                    recording.record.identity,
+                    &recording.record.mail,
+                    &digest,
+                );
                 recording.record.fingerprint = Some(print);
             }
         }
@@ -612,14 +611,16 @@ impl Session {
         };
         let accepted = recording.record.recipients.iter_mut().filter(|one| one.is_accepted());
         for (place, recipient) in accepted.enumerate() {
-            recipient.copy =
-                if copies.contains(&place) { CopyState::Sent } else { CopyState::NotSent };
+            if copies.contains(&place) {
+                recipient.copy = CopyState::Sent;
+            }
         }
         recording.record.phase = Phase::Intent;
         let request = Request::Begin {
             transaction: recording.transaction,
             record: recording.record.clone(),
             look_up: !recording.looked_up,
+            gone: self.connection == Connection::Lost,
         };
         self.question(request, Question::Begin(decision), now);
     }
@@ -658,8 +659,12 @@ impl Session {
             };
             decision.settle_without_copy(place, fate);
             if let Some(recording) = decision.recording.as_mut()
-                && let Some(recipient) =
-                    recording.record.recipients.iter_mut().filter(|one| one.is_accepted()).nth(place)
+                && let Some(recipient) = recording
+                    .record
+                    .recipients
+                    .iter_mut()
+                    .filter(|one| one.is_accepted())
+                    .nth(place)
             {
                 recipient.copy = copy;
             }
@@ -672,9 +677,8 @@ impl Session {
 
     /// The replies are known: they are made durable, then given.
     pub(super) fn commit(&mut self, mut decision: Box<Decision>, replies: Vec<Reply>, now: Now) {
-        let worth_it = |recording: &Recording| {
-            recording.named || recording.record.phase == Phase::Intent
-        };
+        let worth_it =
+            |recording: &Recording| recording.named || recording.record.phase == Phase::Intent;
         let accepted = decision.copy_states();
         let block_begun = decision.block_begun;
         let Some(recording) = decision.recording.as_mut().filter(|one| worth_it(one)) else {
@@ -687,17 +691,25 @@ impl Session {
             }
         }
         // The stored form of a block is all of it, its 353 included.
-        let first = block_begun.then_some(&replies::BLOCK_BEGINS);
+        let begins = replies::BLOCK_BEGINS;
+        let first = block_begun.then_some(&begins);
         let told = first.into_iter().chain(&replies).map(Told::from).collect();
         recording.record.phase = Phase::Committed(Outcome { replies: told, confirmed: false });
         let request = Request::Commit {
             transaction: recording.transaction,
             record: recording.record.clone(),
+            gone: self.connection == Connection::Lost,
         };
         self.question(request, Question::Commit(decision, replies), now);
     }
 
-    fn committed(&mut self, decision: Box<Decision>, replies: Vec<Reply>, recorded: bool, now: Now) {
+    fn committed(
+        &mut self,
+        decision: Box<Decision>,
+        replies: Vec<Reply>,
+        recorded: bool,
+        now: Now,
+    ) {
         let Some(recording) = &decision.recording else { return };
         let handed_on = decision.was_handed_on();
         if !recorded

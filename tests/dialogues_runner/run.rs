@@ -14,14 +14,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Vectors of features that are not there yet, by the beginnings of their names.
-const LATER: [(&str, &str); 7] = [
+const LATER: [(&str, &str); 4] = [
     ("bdat-10-", "BINARYMIME towards next hops is not there yet"),
     ("tls-", "TLS is not there yet"),
     ("bdat-11-", "TLS is not there yet"),
-    ("resume-0", "TRANSID and the record of outcomes are not there yet"),
-    ("resume-10-", "TRANSID and the record of outcomes are not there yet"),
     ("resume-11-", "TRANSID and the record of outcomes are not there yet"),
-    ("resume-12-", "TRANSID and the record of outcomes are not there yet"),
 ];
 
 /// Random cuts of one run.
