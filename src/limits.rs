@@ -348,6 +348,78 @@ pub const LEDGER_RECORD_OCTETS: usize = 16 << 20;
 /// RESUME commands of one connection.
 pub const RESUMES_MAX: usize = 1_000;
 
+/// Default of how long the outcome of a transaction with an id is kept: a client that was away for a
+/// night and a day still gets it.
+pub const LEDGER_OUTCOME_LIFETIME: Duration = Duration::from_secs(48 * 3600);
+
+/// Default of how long a message without an id is known again: clients try again within the hour,
+/// and an equal message after a working day may be meant.
+pub const LEDGER_REPLAY_WINDOW: Duration = Duration::from_secs(6 * 3600);
+
+/// Default of how long a confirmed outcome is kept, for clients that pipeline QUIT against the rules.
+pub const LEDGER_CONFIRMED_GRACE: Duration = Duration::from_secs(60);
+
+/// Default of how long content in part is kept after its last octet.
+pub const LEDGER_PARTIAL_LIFETIME: Duration = Duration::from_secs(600);
+
+/// Default of the records in the store.
+pub const LEDGER_RECORDS_MAX: usize = 10_000_000;
+
+/// Names in the index, at most 44 octets of memory each.
+pub const LEDGER_NAMES_MAX: usize = 2 * LEDGER_RECORDS_MAX;
+
+/// Default of the octets of all records in the store.
+pub const LEDGER_OCTETS_MAX: u64 = 4 << 30;
+
+/// Default of the open transactions of one client.
+pub const LEDGER_OPEN_MAX: usize = 10_000;
+
+/// Default of the octets of content in part, of one client.
+pub const LEDGER_PARTIAL_OCTETS_CLIENT: u64 = 64 << 20;
+
+/// Default of the octets of content in part, of all clients.
+pub const LEDGER_PARTIAL_OCTETS: u64 = 1 << 30;
+
+/// How long the disk is waited for before a transaction goes on without a record: far longer than a
+/// slow disk needs, far shorter than clients wait.
+pub const LEDGER_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After a failure the store is left alone for so long.
+pub const LEDGER_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The longest life of a transaction whose end is not told to the ledger: longer than the longest
+/// message takes with its delivery.
+pub const LEDGER_TRANSACTION_MAX: Duration = Duration::from_secs(4 * 3600);
+
+/// The longest time from an end mark to the outcome, as the ledger waits for it: longer than verdicts
+/// and deliveries may take.
+pub const LEDGER_COMMIT_MAX: Duration = Duration::from_secs(900);
+
+/// Names that expire in one step, so that nobody waits behind a great expiry.
+pub const LEDGER_EXPIRY_STEP: usize = 1_000;
+
+/// Records of a commit above which expiry waits for the next one.
+pub const LEDGER_BATCH_RECORDS: usize = 2_000;
+
+/// Octets that wait for a commit above which transactions go on without a record.
+pub const LEDGER_BATCH_OCTETS: usize = 64 << 20;
+
+/// Earlier records of one message that are read. A client that sends the same message in many
+/// transactions and loses every reply has the newest of them known.
+pub const LEDGER_EARLIER_MAX: usize = 32;
+
+/// Requests that wait for the ledger; more go on without a record.
+pub const LEDGER_REQUESTS_WAITING: usize = 16_384;
+
+/// Octets of content in part after which they are made durable.
+pub const LEDGER_SYNC_OCTETS: u64 = 1 << 20;
+
+/// Octets of content in part that wait for the disk; above it no more content is kept.
+pub const LEDGER_FILE_WAITING_OCTETS: u64 = 32 << 20;
+
+/// Octets of content in part that are read back in one step.
+pub const LEDGER_LOAD_OCTETS: usize = 256 * 1024;
+
 // ---- config -------------------------------------------------------------------------------
 
 /// Faults of one configuration that are told; more are counted. A list of a million lines can be
@@ -496,4 +568,11 @@ const _: () = assert!(SOCKETS_FOR_NEXT_HOPS < SOCKETS_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32_768);
 const _: () = assert!(RING_SUBMISSIONS <= RING_COMPLETIONS);
 const _: () = assert!(RECEIVE_BUFFERS as u32 <= RING_COMPLETIONS);
+const _: () = assert!(LEDGER_REPLAY_WINDOW.as_secs() < LEDGER_OUTCOME_LIFETIME.as_secs());
+const _: () = assert!(LEDGER_PARTIAL_OCTETS_CLIENT <= LEDGER_PARTIAL_OCTETS);
+const _: () = assert!(LEDGER_RECORD_OCTETS < LEDGER_BATCH_OCTETS);
+const _: () = assert!(LEDGER_ANSWER_TIMEOUT.as_secs() < 60);
+const _: () = assert!(
+    HOP_DELIVERY_TIMEOUT.as_secs() + SCAN_BUDGET_MAX.as_secs() < LEDGER_COMMIT_MAX.as_secs()
+);
 const _: () = assert!(TICK_BUSY_MS < TICK_IDLE_MS && PREEMPT_TIMER_MS >= 100);

@@ -77,6 +77,8 @@ counters! {
     copies_refused,
     /// Copies put off.
     copies_deferred,
+    /// Stored reply sets given again.
+    replies_repeated,
     /// Reply sets handed to the socket, each in one send.
     reply_sets,
     /// Log records dropped because the log was behind.

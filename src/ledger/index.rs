@@ -28,8 +28,6 @@ pub struct Index {
 /// What ends first when there is no room stands first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// Content that was kept in part.
-    Parked,
     /// The grace of confirmed outcomes.
     Grace,
     /// The window in which a message without an id is known again.
@@ -41,8 +39,6 @@ pub enum Life {
 /// What is known of the client's side of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// Kept in part; nobody has handed anything on.
-    Parked,
     /// Handed on, and no outcome is known: the process has crashed in between.
     Unknown,
     /// Committed, and the client's connection lives: it may confirm.
@@ -114,13 +110,12 @@ const _: () = assert!(size_of::<Slot>() == 32);
 
 impl Life {
     /// All of them, those that give way first in front.
-    pub const ALL: [Life; 4] = [Life::Parked, Life::Grace, Life::Window, Life::Outcome];
+    pub const ALL: [Life; 3] = [Life::Grace, Life::Window, Life::Outcome];
 }
 
 impl Standing {
     /// All of them.
-    pub const ALL: [Standing; 6] = [
-        Standing::Parked,
+    pub const ALL: [Standing; 5] = [
         Standing::Unknown,
         Standing::Attached,
         Standing::Unconfirmed,
@@ -131,7 +126,6 @@ impl Standing {
     /// Its name in metrics.
     pub fn name(self) -> &'static str {
         match self {
-            Standing::Parked => "parked",
             Standing::Unknown => "unknown",
             Standing::Attached => "attached",
             Standing::Unconfirmed => "unconfirmed",
@@ -166,7 +160,8 @@ impl Slot {
     }
 
     fn life(&self) -> Life {
-        Life::ALL[(self.packed >> (ROW_BITS + 15) & 3) as usize]
+        let number = (self.packed >> (ROW_BITS + 15) & 3) as usize;
+        Life::ALL.get(number).copied().unwrap_or(Life::Grace)
     }
 
     fn entry(&self) -> Entry {
@@ -456,7 +451,6 @@ mod tests {
         index.file(&[name(3)], filed(2, Life::Window, 40));
         index.file(&[name(4)], filed(3, Life::Outcome, 60));
         index.file(&[name(5)], filed(4, Life::Grace, 70));
-        index.file(&[name(6)], filed(5, Life::Parked, 80));
         assert_eq!(index.next_expiry(), Some(40));
         assert_eq!(index.expire(39), None);
         assert_eq!(index.expire(50), Some(Some((2, Life::Window))));
@@ -467,7 +461,7 @@ mod tests {
         assert_eq!(index.count(Standing::Confirmed), 1);
         let order: Vec<Row> =
             std::iter::from_fn(|| index.evict().flatten()).map(|(row, _)| row).collect();
-        assert_eq!(order, [5, 4, 3]);
+        assert_eq!(order, [4, 3]);
         assert_eq!((index.rows(), index.names(), index.octets()), (0, 0, 0));
         assert_eq!(index.next_expiry(), None);
     }
@@ -482,7 +476,7 @@ mod tests {
             let chosen: BTreeSet<u64> =
                 (0..random.usize(1..4)).map(|_| random.u64(..500)).collect();
             let names: Vec<Key> = chosen.iter().map(|number| name(*number)).collect();
-            let life = Life::ALL[random.usize(..4)];
+            let life = Life::ALL[random.usize(..3)];
             let mut orphans = index.file(&names, filed(row, life, row as u32));
             let old: BTreeSet<Row> =
                 chosen.iter().filter_map(|number| by_name.insert(*number, row)).collect();

@@ -19,8 +19,10 @@
 mod digest;
 mod encoding;
 mod index;
+mod keeper;
 mod key;
 mod record;
+mod request;
 pub mod rules;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -28,9 +30,13 @@ pub(crate) mod sample;
 pub use digest::{ContentDigest, Digest};
 pub use encoding::{Unreadable, VERSION};
 pub use index::{Entry, Filed, Index, Life, Row, Standing};
+pub use keeper::{
+    Effect, FileDone, FileJob, Keeper, LedgerCounts, LedgerFigures, Opened, Settings, Work,
+};
 pub use key::{Fingerprint, Identity, IdentityKey, Key, Secret};
 pub use record::{
     Content, CopyState, Form, Mail, Outcome, Partial, Phase, Recipient, Record, Told, Transfer,
     folded_rcpt,
 };
+pub use request::{Answer, Begun, Holder, Level, Recognised, Request, Transaction};
 pub use rules::{Known, MailRuling, Recalled, Repeated, Resumes};

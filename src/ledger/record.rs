@@ -203,6 +203,10 @@ impl Mail {
             return None;
         }
         let (reverse_path, rest) = ReversePath::read(path.trim_ascii_start()).ok()?;
+        #[expect(
+            clippy::borrowed_box,
+            reason = "it is what the filter of a list of boxes is given"
+        )]
         let kept = |parameter: &Box<[u8]>| {
             !parameter.starts_with(b"TRANSID=") && !parameter.starts_with(b"TRANSOFF=")
         };

@@ -26,9 +26,10 @@ pub enum Recalled {
 impl Recalled {
     /// The offset that `355` tells: octets that need not be sent again.
     pub fn offset(&self) -> u64 {
-        match self.record() {
-            Some(record) => offset(record),
-            None => 0,
+        match self {
+            Recalled::Nothing => 0,
+            Recalled::Running(record) => record.content.map_or(0, |content| content.octets),
+            Recalled::Parked(record) | Recalled::Stored(record) => offset(record),
         }
     }
 
@@ -353,6 +354,9 @@ mod tests {
             assert_eq!(offset(&record), expected, "{record:?}");
         }
         assert_eq!(Recalled::Nothing.offset(), 0);
+        let mut running = sample::record(&["a@b"]);
+        running.phase = Phase::Open;
+        assert_eq!(Recalled::Running(Arc::new(running)).offset(), 17, "all of it has come");
     }
 
     // Checkpoint 4: strangers, other TLS levels and expired records are told nothing; A-101: a record

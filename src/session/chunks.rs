@@ -4,6 +4,7 @@
 //! sent them together with the command, and they must never be taken for commands.
 
 use super::{Blame, Intake, Listener, Session, State};
+use crate::ledger::Transfer;
 use crate::now::{Now, Tick};
 use crate::wire::{Chunk, Kind, Reply, replies};
 
@@ -64,10 +65,12 @@ impl Session {
             return self.drop_octets(chunk, replies::BDAT_NEEDS_EHLO, Blame::Error, now);
         }
         match std::mem::replace(&mut self.state, State::Ready) {
-            State::Rcpt(transaction) => {
-                let intake = Intake::by_chunks(*transaction, self, now.tick);
-                self.chunk(Chunked { intake, failed: None, announced: 0 }, chunk, now);
+            State::Rcpt(mut transaction) => {
+                self.content_begins(&mut transaction, Transfer::Bdat);
+                let intake = Box::new(Intake::by_chunks(*transaction, self, now.tick));
+                self.first_chunk(intake, chunk, now);
             }
+            State::Resumed(transaction) => self.bdat_again(transaction, chunk, now),
             State::Chunks(message) => self.chunk(*message, chunk, now),
             State::Mail(transaction) => {
                 let blame = Blame::unless(transaction.recipient_refused);
@@ -87,6 +90,17 @@ impl Session {
                 self.drop_octets(chunk, replies::MAIL_FIRST, blame, now);
             }
         }
+    }
+
+    /// The first chunk of a message.
+    pub(super) fn first_chunk(&mut self, intake: Box<Intake>, chunk: Chunk, now: Now) {
+        let announced = intake.octets();
+        self.chunk(Chunked { intake: *intake, failed: None, announced }, chunk, now);
+    }
+
+    /// A chunk of a message that was begun by DATA.
+    pub(super) fn drop_mixed(&mut self, chunk: Chunk, now: Now) {
+        self.drop_octets(chunk, replies::RESUME_DIFFERS, Blame::Error, now);
     }
 
     /// Whether so many octets are not worth being waited for.
@@ -125,7 +139,11 @@ impl Session {
         *input = rest;
         *left -= length as u64;
         message.intake.take_chunk(octets, now.tick);
-        if *left > 0 {
+        let (kept, more) = (message.intake.kept_copy(), *left > 0);
+        if let Some((transaction, octets)) = kept {
+            self.keep_content(transaction, octets);
+        }
+        if more {
             return;
         }
         if let State::Chunk { message, last, .. } = std::mem::replace(&mut self.state, State::Ready)
@@ -158,7 +176,9 @@ impl Session {
     }
 
     fn message_ended(&mut self, message: Chunked, now: Now) {
-        if !message.intake.transaction.envelope.recipients.is_empty() {
+        let transaction = &message.intake.transaction;
+        let resumed = transaction.is_resumed();
+        if resumed || !transaction.envelope.recipients.is_empty() {
             return self.decide(message.intake, now);
         }
         if let Some(reply) = self.reply_for_nobody(true, replies::CHUNK_FAILED) {
@@ -211,7 +231,8 @@ impl Session {
 
 impl Chunked {
     pub fn check_invariants(&self) {
-        let nobody = self.intake.transaction.envelope.recipients.is_empty();
+        let transaction = &self.intake.transaction;
+        let nobody = transaction.envelope.recipients.is_empty() && !transaction.is_resumed();
         debug_assert!(!nobody || self.failed.is_some(), "a message for nobody that is kept");
         debug_assert!(self.failed.is_none() || self.intake.refusal().is_some());
     }
@@ -220,8 +241,10 @@ impl Chunked {
 impl Dropping {
     pub fn check_invariants(&self) {
         debug_assert!(self.left > 0, "octets that were dropped were not looked at");
-        let goes_on =
-            matches!(self.then, State::Ready | State::Mail(_) | State::Rcpt(_) | State::Chunks(_));
+        let goes_on = matches!(
+            self.then,
+            State::Ready | State::Mail(_) | State::Rcpt(_) | State::Resumed(_) | State::Chunks(_)
+        );
         debug_assert!(goes_on, "dropped octets lead to {:?}", self.then);
     }
 }

@@ -1,6 +1,7 @@
 //! Command lines: which may stand where, and the small ones.
 
 use super::{Greeting, Intake, Session, State};
+use crate::ledger::Transfer;
 use crate::now::Now;
 use crate::wire::{
     PeerCommand, Reply, Verb, XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES, greeting_name, replies,
@@ -46,13 +47,13 @@ impl Session {
             Verb::Vrfy => self.verify(argument, now),
             Verb::Quit => self.without_argument(argument, now, |session| {
                 session.drop_transaction();
+                session.quit_recorded();
                 session.end_session(&replies::BYE, now);
             }),
             Verb::StartTls => self.start_tls(argument, input, now),
             Verb::Xclient => self.told_of_client(PeerCommand::Xclient, argument, now),
             Verb::Xforward => self.told_of_client(PeerCommand::Xforward, argument, now),
-            // Where it is not offered it is not known.
-            Verb::Resume => self.fault(&replies::UNKNOWN_COMMAND, now),
+            Verb::Resume => self.resume(argument, now),
             Verb::NotDone => self.fault(&replies::NOT_DONE, now),
             Verb::NotSmtp => self.end_session(&replies::NOT_SMTP, now),
             Verb::Unknown => self.fault(&replies::UNKNOWN_COMMAND, now),
@@ -103,6 +104,8 @@ impl Session {
             (offers.dsn, "DSN"),
             (offers.prdr, "PRDR"),
             (offers.requiretls, "REQUIRETLS"),
+            (offers.resume, "RESUME"),
+            (offers.checkpoint, "CHECKPOINT"),
             (self.offers_tls(), "STARTTLS"),
         ];
         for (_, keyword) in offered.into_iter().filter(|(offered, _)| *offered) {
@@ -132,7 +135,13 @@ impl Session {
                 self.state = State::Rcpt(transaction);
                 self.fault(&replies::BDAT_ONLY, now);
             }
-            State::Rcpt(transaction) => {
+            State::Resumed(transaction) => {
+                if self.data_again(transaction, now) {
+                    return;
+                }
+            }
+            State::Rcpt(mut transaction) => {
+                self.content_begins(&mut transaction, Transfer::Data);
                 let intake = Intake::by_data(*transaction, self, now.tick);
                 self.state = State::Body(Box::new(intake));
                 return self.reply(&replies::GO_AHEAD);
@@ -189,8 +198,12 @@ impl Session {
 
     /// RSET and its like: the transaction is forgotten, one whose message is coming in chunks, too.
     pub(super) fn drop_transaction(&mut self) {
-        if matches!(self.state, State::Mail(_) | State::Rcpt(_) | State::Chunks(_)) {
-            self.state = State::Ready;
+        match std::mem::replace(&mut self.state, State::Ready) {
+            State::Mail(transaction) | State::Rcpt(transaction) | State::Resumed(transaction) => {
+                self.forget_recorded(&transaction);
+            }
+            State::Chunks(message) => self.forget_recorded(&message.intake().transaction),
+            state => self.state = state,
         }
     }
 }

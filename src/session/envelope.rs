@@ -1,5 +1,6 @@
 //! MAIL and RCPT: who sends, and to whom.
 
+use super::recording::Recording;
 use super::{Ask, Effect, Mixed, Offer, Session, State, Tables};
 use crate::now::{Now, Tick};
 use crate::policy::{ClassId, Standing};
@@ -21,6 +22,10 @@ pub(super) struct Transaction {
     pub classes: SmallVec<[ClassId; 4]>,
     /// A RCPT was refused or put off.
     pub recipient_refused: bool,
+    /// Recipients whose mailbox is gone since they were accepted on an earlier connection.
+    pub gone: Vec<usize>,
+    /// What the ledger knows of it.
+    pub recording: Option<Box<Recording>>,
     pub began: Tick,
 }
 
@@ -40,8 +45,8 @@ impl Session {
             // RFC 8689 2: only under TLS, and only where it will be honoured onward.
             requiretls: self.tls.is_some()
                 && self.honours(Offer::WhenHonoured, |hop| hop.requiretls),
-            resume: false,
-            checkpoint: false,
+            resume: self.offers_resume(),
+            checkpoint: listener.checkpoint && self.offers_resume(),
         }
     }
 
@@ -87,7 +92,12 @@ impl Session {
         }
         self.mail_refused = false;
         self.transactions += 1;
-        self.state = State::Mail(Box::new(self.transaction(&mail, now)));
+        let transaction = self.transaction(&mail, now);
+        self.begin_recorded(transaction, &mail, argument, now);
+    }
+
+    pub(super) fn mail_accepted(&mut self, transaction: Transaction) {
+        self.state = State::Mail(Box::new(transaction));
         self.reply(&replies::SENDER_OK);
     }
 
@@ -108,6 +118,8 @@ impl Session {
             prdr: mail.prdr,
             classes: SmallVec::new(),
             recipient_refused: false,
+            gone: Vec::new(),
+            recording: None,
             began: now.tick,
         }
     }
@@ -121,7 +133,10 @@ impl Session {
     }
 
     pub(super) fn rcpt(&mut self, argument: &[u8], now: Now) {
-        let transaction = match std::mem::replace(&mut self.state, State::Ready) {
+        if matches!(self.state, State::Resumed(_)) {
+            return self.rcpt_again(argument, now);
+        }
+        let mut transaction = match std::mem::replace(&mut self.state, State::Ready) {
             State::Mail(transaction) | State::Rcpt(transaction) => transaction,
             State::Chunks(message) => {
                 self.state = State::Chunks(message);
@@ -131,6 +146,9 @@ impl Session {
             _ if self.mail_refused => return self.reply(&replies::MAIL_FIRST),
             _ => return self.fault(&replies::MAIL_FIRST, now),
         };
+        if let Some(recording) = &mut transaction.recording {
+            recording.rcpt_asked(argument);
+        }
         let smtputf8 = transaction.envelope.smtputf8;
         let answer = Rcpt::read(argument, self.offers(), smtputf8)
             .and_then(|rcpt| self.recipient(&rcpt, &transaction));
@@ -170,6 +188,9 @@ impl Session {
         if !transaction.classes.contains(&recipient.class) {
             transaction.classes.push(recipient.class);
         }
+        if let Some(recording) = &mut transaction.recording {
+            recording.rcpt_answered(&recipient.address, &replies::RECIPIENT_OK);
+        }
         transaction.envelope.recipients.push(recipient);
         self.state = State::Rcpt(transaction);
         self.reply(&replies::RECIPIENT_OK);
@@ -178,6 +199,9 @@ impl Session {
     fn recipient_refused(&mut self, mut transaction: Box<Transaction>, reply: &Reply, now: Now) {
         self.shared.tally.recipients_refused.count();
         transaction.recipient_refused = true;
+        if let Some(recording) = &mut transaction.recording {
+            recording.rcpt_answered(b"", reply);
+        }
         self.state = match transaction.envelope.recipients.is_empty() {
             true => State::Mail(transaction),
             false => State::Rcpt(transaction),
@@ -192,7 +216,11 @@ impl Session {
     }
 
     /// Whether a recipient can be taken into this transaction, as far as we know ourselves.
-    fn recipient(&self, rcpt: &Rcpt<'_>, transaction: &Transaction) -> Result<Recipient, Reply> {
+    pub(super) fn recipient(
+        &self,
+        rcpt: &Rcpt<'_>,
+        transaction: &Transaction,
+    ) -> Result<Recipient, Reply> {
         // RFC 5321 4.5.3.1.10: past the limit the code is 452, and the earlier ones stand.
         if transaction.envelope.recipients.len() >= self.listener.recipients_max {
             return Err(replies::TOO_MANY_RECIPIENTS);

@@ -2,7 +2,7 @@
 //!
 //! These are checked where debug assertions are: in tests, in the simulated world, under fuzzing.
 
-use super::{Connection, Decision, Effect, Intake, Session, State};
+use super::{Ask, Connection, Decision, Effect, Intake, Session, State};
 use crate::limits::LINGER_OCTETS;
 use crate::session::envelope::Transaction;
 
@@ -36,11 +36,12 @@ impl Session {
         debug_assert!(self.pending.is_empty() || self.waits(), "octets that nothing holds back");
         let closed = matches!(self.state, State::Closed);
         debug_assert!(!closed || self.pending.is_empty());
-        // What the relay was asked has its deadlines there.
-        let asked = matches!(self.state, State::Verifying(..) | State::Committing(_));
+        // What the relay or the ledger was asked has its deadlines there.
+        let asked =
+            matches!(self.state, State::Verifying(..) | State::Committing(_) | State::Asking(_));
         debug_assert!(closed || asked || self.deadline().is_some(), "a wait without an end");
         let alive = self.connection != Connection::Lost || closed;
-        debug_assert!(alive || matches!(self.state, State::Committing(_)), "nobody is there");
+        debug_assert!(alive || self.outlives_client(), "nobody is there");
     }
 
     /// Who has ended, or has begun to seal, sends nothing more in clear.
@@ -60,7 +61,13 @@ impl Session {
                 Effect::Ask(_) | Effect::Record(_) => {}
             }
         }
-        let asks = self.effects.iter().filter(|effect| matches!(effect, Effect::Ask(_))).count();
+        let asks = self.effects.iter().filter(|effect| match effect {
+            // What the ledger is only told has no answer.
+            Effect::Ask(Ask::Ledger(request)) => request.unanswered().is_some(),
+            Effect::Ask(Ask::Relay(_) | Ask::Verify(_)) => true,
+            _ => false,
+        });
+        let asks = asks.count();
         debug_assert!(asks <= 1, "one question at a time");
     }
 
@@ -88,11 +95,16 @@ impl Session {
                 debug_assert!(transaction.envelope.recipients.len() < self.listener.recipients_max);
                 debug_assert!(self.shared.board.standing(recipient.route).asks_ahead);
             }
+            State::Resumed(transaction) => {
+                debug_assert!(transaction.is_resumed() && self.greeting.is_some());
+            }
+            State::Asking(_) => debug_assert!(self.shared.ledger.is_some()),
             State::Body(intake) => {
                 self.check_intake(intake);
                 let limit = self.listener.size_octets_max;
                 debug_assert!(limit == 0 || intake.octets() <= limit.saturating_mul(2));
-                debug_assert!(!intake.transaction.envelope.recipients.is_empty());
+                let resumed = intake.transaction.is_resumed();
+                debug_assert!(resumed || !intake.transaction.envelope.recipients.is_empty());
                 debug_assert!(!intake.transaction.is_binary(), "binary content by DATA");
             }
             State::Chunks(message) => {

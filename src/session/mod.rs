@@ -21,6 +21,7 @@ mod invariants;
 mod joint;
 mod opening;
 mod record;
+mod recording;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -28,9 +29,11 @@ mod trace;
 mod trust;
 
 pub use record::{End, RecipientRecord, Record};
-pub use settings::{Listener, ListenerTls, Mixed, Offer, Tables, TlsMode};
+pub use recording::LedgerLine;
+pub use settings::{Listener, ListenerTls, Mixed, Offer, ResumeLevel, Tables, TlsMode};
 pub use trust::{Networks, Trust};
 
+use crate::ledger::{self, Resumes};
 use crate::limits::{
     INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT, OUTPUT_PENDING_OCTETS, PROXY_TIMEOUT,
 };
@@ -46,6 +49,7 @@ use core::net::{IpAddr, SocketAddr};
 use decision::Decision;
 use envelope::Transaction;
 use intake::{Intake, Taken};
+use recording::Question;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -80,6 +84,12 @@ pub struct Session {
     messages: u32,
     transactions: u32,
     unknown_recipients: u32,
+    /// What RESUME has found.
+    resumes: Option<Box<Resumes>>,
+    /// The last transaction whose outcome the client has not shown to have.
+    unconfirmed: Option<ledger::Transaction>,
+    /// A newer connection has this transaction of ours.
+    superseded: Option<ledger::Transaction>,
     /// A MAIL was refused: what follows from that is no further error.
     mail_refused: bool,
     /// What is known of the connection.
@@ -104,6 +114,8 @@ pub struct Shared {
     pub tally: Rc<Tally>,
     /// What is known of the routes.
     pub board: Board,
+    /// The way to the ledger, if there is one.
+    pub ledger: Option<LedgerLine>,
 }
 
 /// Who is at the other end.
@@ -115,6 +127,8 @@ pub struct Client {
     pub port: Option<u16>,
     /// A name for the session that no other session of this host has, before or after a restart.
     pub session_id: String,
+    /// A number that no other session of this shard has in the life of the process.
+    pub seat: u64,
 }
 
 /// What a session wants done.
@@ -144,6 +158,8 @@ pub enum Ask {
     Relay(Plan),
     /// Ask the next hop whether it takes this recipient.
     Verify(Probe),
+    /// Tell or ask the ledger.
+    Ledger(Box<ledger::Request>),
 }
 
 /// The answer to an [`Ask`].
@@ -153,6 +169,8 @@ pub enum Answer {
     Relayed(Vec<(usize, Outcome)>),
     /// What the next hop says of the recipient.
     Verified(Verification),
+    /// What the ledger says.
+    Ledger(Box<ledger::Answer>),
 }
 
 /// How a peer went.
@@ -180,6 +198,10 @@ enum State {
     Rcpt(Box<Transaction>),
     /// The next hop is asked about a recipient.
     Verifying(Box<Transaction>, Box<Recipient>),
+    /// MAIL goes on with an earlier transaction, whose envelope is known.
+    Resumed(Box<Transaction>),
+    /// The ledger is asked.
+    Asking(Question),
     /// The message is coming by DATA.
     Body(Box<Intake>),
     /// The message is coming by BDAT; a command is awaited.
@@ -253,6 +275,9 @@ impl Session {
             messages: 0,
             transactions: 0,
             unknown_recipients: 0,
+            resumes: None,
+            unconfirmed: None,
+            superseded: None,
             mail_refused: false,
             connection: Connection::Open,
             began: now.tick,
@@ -294,7 +319,20 @@ impl Session {
 
     /// Takes the answer to an [`Ask`]. An answer that nobody waits for any more is passed over.
     pub fn answered(&mut self, answer: Answer, now: Now) {
+        let answer = match answer {
+            Answer::Ledger(answer) => match *answer {
+                ledger::Answer::Superseded(transaction) => {
+                    self.superseded(transaction);
+                    return self.settle(now);
+                }
+                answer => Answer::Ledger(Box::new(answer)),
+            },
+            answer => answer,
+        };
         match (std::mem::replace(&mut self.state, State::Ready), answer) {
+            (State::Asking(question), Answer::Ledger(answer)) => {
+                self.ledger_answered(question, *answer, now);
+            }
             (State::Committing(decision), Answer::Relayed(outcomes)) => {
                 self.relayed(decision, outcomes, now);
             }
@@ -393,15 +431,18 @@ impl Session {
             State::Proxy(_) => Some(self.waiting_since + PROXY_TIMEOUT),
             State::Handshake => Some(self.waiting_since + listener.handshake_timeout),
             State::Banner { due } => Some(*due),
-            State::Ready | State::Mail(_) | State::Rcpt(_) | State::Chunks(_) => {
-                Some((self.waiting_since + listener.idle_timeout).min(life))
-            }
+            State::Ready
+            | State::Mail(_)
+            | State::Rcpt(_)
+            | State::Resumed(_)
+            | State::Chunks(_) => Some((self.waiting_since + listener.idle_timeout).min(life)),
             // A message that is coming is brought to its end, whatever the age of its connection.
             State::Body(intake) => Some(intake.deadline(listener)),
             State::Chunk { message, .. } => Some(message.deadline(listener)),
             State::Dropping(_) => Some((self.waiting_since + listener.data_timeout).min(life)),
             State::Judging(decision) | State::Committing(decision) => decision.deadline(listener),
-            State::Verifying(..) => None,
+            // The ledger answers in any case, and soon.
+            State::Verifying(..) | State::Asking(_) => None,
             State::Closing { until, .. } => Some(*until),
             State::Closed => return None,
         };
@@ -426,12 +467,14 @@ impl Session {
             | State::Chunk { .. }
             | State::Judging(_)
             | State::Committing(_) => true,
+            State::Asking(question) => question.outlives_client(),
             State::Proxy(_)
             | State::Handshake
             | State::Banner { .. }
             | State::Ready
             | State::Mail(_)
             | State::Rcpt(_)
+            | State::Resumed(_)
             | State::Verifying(..)
             | State::Dropping(_)
             | State::Closing { .. }
@@ -451,7 +494,10 @@ impl Session {
 
     /// Whether an answer or a moment is waited for that the client has nothing to do with.
     fn is_at_work(&self) -> bool {
-        matches!(self.state, State::Verifying(..) | State::Judging(_) | State::Committing(_))
+        matches!(
+            self.state,
+            State::Verifying(..) | State::Asking(_) | State::Judging(_) | State::Committing(_)
+        )
     }
 
     fn run_pending(&mut self, now: Now) {
@@ -468,6 +514,10 @@ impl Session {
     /// session must wait.
     fn run(&mut self, input: &mut &[u8], now: Now) {
         while !input.is_empty() && !self.waits() {
+            if self.has_lost_its_transaction() {
+                *input = &[];
+                return self.end_session(&replies::TAKEN_OVER, now);
+            }
             match &mut self.state {
                 State::Proxy(reader) => {
                     let read = reader.next(input);
@@ -477,6 +527,9 @@ impl Session {
                 State::Handshake => *input = &[],
                 State::Body(intake) => {
                     let taken = intake.take(input, now.tick);
+                    if let Some((transaction, octets)) = intake.kept_copy() {
+                        self.keep_content(transaction, octets);
+                    }
                     self.content_taken(taken, now);
                 }
                 State::Chunk { .. } => self.take_chunk(input, now),
@@ -488,11 +541,14 @@ impl Session {
                     }
                 }
                 State::Closed => *input = &[],
-                State::Ready | State::Mail(_) | State::Rcpt(_) | State::Chunks(_) => {
-                    self.next_line(input, now);
-                }
+                State::Ready
+                | State::Mail(_)
+                | State::Rcpt(_)
+                | State::Resumed(_)
+                | State::Chunks(_) => self.next_line(input, now),
                 State::Banner { .. }
                 | State::Verifying(..)
+                | State::Asking(_)
                 | State::Judging(_)
                 | State::Committing(_) => return,
             }
@@ -534,7 +590,7 @@ impl Session {
         let over = match self.connection {
             Connection::Open => false,
             Connection::HalfClosed => !self.is_at_work() && nothing_left,
-            Connection::Lost => !matches!(self.state, State::Committing(_)),
+            Connection::Lost => !self.outlives_client(),
         };
         if over {
             if !self.lose_message("the connection was lost", now)
@@ -553,9 +609,24 @@ impl Session {
         match &self.state {
             State::Proxy(reader) if reader.has_begun() => Some("lost in a PROXY header"),
             State::Handshake => Some("lost in the TLS handshake"),
-            State::Mail(_) | State::Rcpt(_) | State::Verifying(..) => Some("lost in a transaction"),
+            State::Mail(_) | State::Rcpt(_) | State::Resumed(_) | State::Verifying(..) => {
+                Some("lost in a transaction")
+            }
             State::Dropping(_) => Some("lost in a chunk"),
             _ => None,
+        }
+    }
+
+    /// Whether the work at hand goes on though the client is gone: something was handed on, or an
+    /// outcome is remembered for a client that comes again.
+    fn outlives_client(&self) -> bool {
+        match &self.state {
+            State::Committing(_) => true,
+            State::Asking(question) => question.outlives_client(),
+            State::Judging(decision) => {
+                decision.recording.as_ref().is_some_and(|recording| recording.outlives_client())
+            }
+            _ => false,
         }
     }
 
@@ -644,6 +715,7 @@ impl Session {
             self.flush(now);
             self.pending = Vec::new();
             self.state = State::Closed;
+            self.gone_recorded();
             self.effects.push_back(Effect::Close);
         }
     }

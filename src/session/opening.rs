@@ -152,6 +152,7 @@ impl Session {
         self.drop_transaction();
         self.greeting = None;
         self.forwarded = None;
+        self.resumes = None;
         self.mail_refused = false;
     }
 

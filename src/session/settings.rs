@@ -43,6 +43,12 @@ pub struct Listener {
     pub prdr: bool,
     /// When the verdicts are so late, the 353 of a PRDR block goes out before them.
     pub prdr_353_after: Duration,
+    /// How much is remembered of transactions that clients give an id (RESUME).
+    pub resume: ResumeLevel,
+    /// CHECKPOINT, the older form of it, is offered as well.
+    pub checkpoint: bool,
+    /// Mail that is sent again without an id is known again.
+    pub replay: bool,
     /// TLS, if there is a certificate.
     pub tls: Option<ListenerTls>,
     /// Who may say who the client is.
@@ -88,6 +94,18 @@ pub enum Offer {
     Always,
     /// Never.
     Never,
+}
+
+/// How much is remembered of transactions that clients give an id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResumeLevel {
+    /// RESUME is not offered.
+    #[default]
+    Off,
+    /// The outcomes.
+    Outcome,
+    /// The outcomes, and content that has come in part: for trusted peers.
+    Partial,
 }
 
 /// TLS of a listener.
@@ -158,6 +176,9 @@ impl Listener {
             binarymime: Offer::WhenHonoured,
             prdr: true,
             prdr_353_after: limits::PRDR_353_AFTER_DEFAULT,
+            resume: ResumeLevel::Off,
+            checkpoint: false,
+            replay: false,
             tls: None,
             trust: Trust::default(),
             banner_pause: Duration::ZERO,

@@ -38,11 +38,13 @@ impl Lone {
             budget: Budget::new(body_octets),
             tally: Rc::new(Tally::default()),
             board,
+            ledger: None,
         };
         let client = Client {
             address: Some(IpAddr::from([192, 0, 2, 1])),
             port: Some(4711),
             session_id: "s1".to_owned(),
+            seat: 1,
         };
         let tick = Tick::START;
         let mut lone = Lone {
@@ -98,6 +100,7 @@ impl Lone {
                 Answer::Relayed(recipients.map(|at| (*at, Outcome::Delivered)).collect())
             }
             Some(Ask::Verify(_)) => Answer::Verified(Verification::Accepted),
+            Some(Ask::Ledger(_)) => panic!("there is no ledger"),
             None => panic!("nothing was asked"),
         };
         self.session.answered(answer, self.now());

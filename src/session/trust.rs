@@ -19,6 +19,8 @@ pub struct Trust {
     pub xclient: Networks,
     /// Peers that may use XFORWARD.
     pub xforward: Networks,
+    /// Peers that RESUME is offered to, beside those with a verified certificate.
+    pub resume: Networks,
     /// Bearers of these keys may use XCLIENT and XFORWARD from anywhere: SHA-256 of the public key
     /// of a client certificate that was verified.
     pub keys: Vec<[u8; 32]>,

@@ -122,6 +122,7 @@ impl Core {
             budget: Budget::new(parts.body_memory_octets),
             tally: Rc::new(Tally::default()),
             board: relay.board(),
+            ledger: None,
         };
         Core {
             parts,
@@ -152,6 +153,7 @@ impl Core {
         let client = Client {
             address: peer.map(|peer| unmapped(peer.ip())),
             port: peer.map(|peer| peer.port()),
+            seat: u64::from(number),
             session_id: format!("{}{number:x}", self.parts.id_prefix),
         };
         let session =
@@ -305,7 +307,7 @@ impl Core {
                 let ticket = Ticket(u64::from(seat.number) << 32 | index as u64);
                 self.relay.start(ticket, plan, self.clock.now().tick);
             }
-            (Effect::Ask(Ask::Verify(_)), _) => {}
+            (Effect::Ask(Ask::Verify(_) | Ask::Ledger(_)), _) => {}
             (Effect::Record(record), _) => self.record(*record),
             (Effect::StartTls(_), _) => {}
             (Effect::Send(_) | Effect::ShutdownWrite | Effect::Close | Effect::Abort, None) => {}

@@ -5,6 +5,7 @@
 //! [`scenario`] fills it with clients that send mail and lose their connections, and with an oracle
 //! that knows every message and counts what became of it.
 
+mod disk;
 pub mod scenario;
 mod world;
 

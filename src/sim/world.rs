@@ -1,11 +1,13 @@
 //! The stage: connections, a clock, and faults.
 
+use super::disk::Disk;
+use crate::ledger::{Effect as LedgerEffect, Keeper, Request, Secret, Settings as LedgerSettings};
 use crate::now::{Now, Tick};
 use crate::relay::{
     Address, HopId, Outcome, Protocol, Relay, RelayEffect, Routes, StoreJob, Ticket,
 };
 use crate::session::{
-    Answer, Ask, Client, Effect, Gone, Listener, Record, Session, Shared, Tables,
+    Answer, Ask, Client, Effect, Gone, LedgerLine, Listener, Record, Session, Shared, Tables,
 };
 use crate::tally::Tally;
 use crate::tools::sink::{Kept, KeptMessage, Script, SinkEffect, SinkSession};
@@ -32,6 +34,7 @@ pub struct World {
     hops: HashMap<HopId, HopSide>,
     stored: Vec<Stored>,
     records: Vec<Record>,
+    ledger: Option<Ledger>,
     /// Contents that a next hop took while its answer was lost on the way to us.
     unanswered: Vec<Vec<u8>>,
     events: BinaryHeap<Reverse<Scheduled>>,
@@ -66,6 +69,13 @@ pub struct Stored {
     pub content: Vec<u8>,
 }
 
+/// The ledger of a world, and the disk below it.
+#[derive(Debug)]
+struct Ledger {
+    keeper: Keeper,
+    disk: Disk,
+}
+
 /// How often things go wrong: each a chance in a thousand of its occasions.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
@@ -92,6 +102,8 @@ struct ClientSide {
     server_ended: bool,
     /// The client is gone, or the server has closed.
     over: bool,
+    /// The last octets that the server sent have reached the client.
+    acknowledged: bool,
     to_session: Stream,
     to_client: Stream,
 }
@@ -149,6 +161,7 @@ impl World {
             budget: Budget::new(64 << 20),
             tally: Rc::new(Tally::default()),
             board: relay.board(),
+            ledger: None,
         };
         World {
             now: Tick::START,
@@ -162,10 +175,20 @@ impl World {
             hops: HashMap::new(),
             stored: Vec::new(),
             records: Vec::new(),
+            ledger: None,
             unanswered: Vec::new(),
             events: BinaryHeap::new(),
             scheduled: 0,
         }
+    }
+
+    /// Gives the world a ledger whose disk is empty.
+    pub fn keep_ledger(&mut self) {
+        let secret = Secret::new([7; 32]);
+        let epoch_s = u64::try_from(self.now().unix_s).unwrap_or(0);
+        let keeper = Keeper::new(LedgerSettings::default(), secret.clone(), epoch_s);
+        self.shared.ledger = Some(LedgerLine { line: 0, secret: Rc::new(secret), rules: 1 });
+        self.ledger = Some(Ledger { keeper, disk: Disk::default() });
     }
 
     /// A client connects to a listener. `None` if there is none of that name.
@@ -173,13 +196,14 @@ impl World {
         let listener = self.listeners.iter().find(|one| one.name == listener).map(Arc::clone)?;
         let id = ClientId(self.clients.len());
         let session_id = format!("sim{}", id.0);
-        let client = Client { address: Some(from), port: None, session_id };
+        let client = Client { address: Some(from), port: None, session_id, seat: id.0 as u64 };
         let session = Session::new(listener, self.shared.clone(), client, self.now());
         self.clients.push(ClientSide {
             session,
             received: Vec::new(),
             server_ended: false,
             over: false,
+            acknowledged: false,
             to_session: Stream::default(),
             to_client: Stream::default(),
         });
@@ -244,7 +268,8 @@ impl World {
         let event = self.events.peek().map(|Reverse(next)| next.due);
         let relay = self.relay.deadline();
         let session = self.next_session_deadline();
-        let next = [event, relay, session.map(|(due, _)| due)].into_iter().flatten().min();
+        let ledger = self.ledger.as_ref().and_then(|ledger| ledger.keeper.deadline());
+        let next = [event, relay, ledger, session.map(|(due, _)| due)].into_iter().flatten().min();
         let Some(due) = next.filter(|due| *due <= until) else { return false };
         self.now = self.now.max(due);
         if event == Some(due) {
@@ -254,6 +279,11 @@ impl World {
         } else if relay == Some(due) {
             self.relay.timed_out(self.now);
             self.drain_relay();
+        } else if ledger == Some(due) {
+            if let Some(ledger) = &mut self.ledger {
+                ledger.keeper.timed_out(due);
+            }
+            self.drain_ledger();
         } else if let Some((_, id)) = session {
             let now = self.now();
             self.clients[id.0].session.timed_out(now);
@@ -343,6 +373,9 @@ impl World {
         let now = self.now();
         let client = &mut self.clients[id.0];
         if !client.over {
+            if client.acknowledged && client.session.awaits_acknowledgement() {
+                client.session.reply_acknowledged();
+            }
             client.session.receive(octets, now);
             self.drain_session(id);
         }
@@ -352,6 +385,9 @@ impl World {
         let now = self.now();
         let client = &mut self.clients[id.0];
         client.over |= gone == Gone::Lost;
+        if gone == Gone::HalfClosed && client.acknowledged {
+            client.session.reply_acknowledged();
+        }
         client.session.peer_closed(gone, now);
         self.drain_session(id);
     }
@@ -360,6 +396,7 @@ impl World {
         let now = self.now();
         let client = &mut self.clients[id.0];
         client.session.sent(octets.len(), now);
+        client.acknowledged = !client.over;
         if !client.over {
             client.received.push(octets);
         }
@@ -435,6 +472,7 @@ impl World {
                     self.relay.start(Ticket(id.0 as u64), plan, self.now);
                     self.drain_relay();
                 }
+                Effect::Ask(Ask::Ledger(request)) => self.ask_ledger(id, *request),
                 Effect::Ask(Ask::Verify(_)) | Effect::StartTls(_) => {}
                 Effect::Record(record) => self.records.push(*record),
                 Effect::ShutdownWrite | Effect::Close => {
@@ -470,6 +508,48 @@ impl World {
                     self.clients[id.0].session.answered(Answer::Relayed(outcomes), now);
                     self.drain_session(id);
                 }
+            }
+        }
+    }
+
+    fn ask_ledger(&mut self, id: ClientId, request: Request) {
+        let now = self.now;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.keeper.ask(request, now);
+            self.drain_ledger();
+        } else if let Some(answer) = Answer::without_ledger(&request) {
+            let now = self.now();
+            self.clients[id.0].session.answered(answer, now);
+        }
+    }
+
+    /// Lets the disk do what the ledger wants, and hands its answers over.
+    fn drain_ledger(&mut self) {
+        let now = self.now;
+        while let Some(Ledger { keeper, disk }) = &mut self.ledger {
+            if let Some(effect) = keeper.poll_effect() {
+                match effect {
+                    LedgerEffect::File(job) => {
+                        if let Some(done) = disk.file(job) {
+                            keeper.file_done(done, now);
+                        }
+                    }
+                    LedgerEffect::Answer(holder, answer) => {
+                        let (index, now) = (holder.seat as usize, self.now());
+                        let answer = Answer::Ledger(Box::new(answer));
+                        self.clients[index].session.answered(answer, now);
+                        self.drain_session(ClientId(index));
+                    }
+                }
+            } else if let Some(work) = keeper.take_work(now) {
+                let (read, records) = (disk.read(&work), work.changes.len());
+                disk.commit(work);
+                for (row, octets) in read {
+                    keeper.found(row, octets.as_deref(), now);
+                }
+                keeper.committed(records, now);
+            } else {
+                return;
             }
         }
     }

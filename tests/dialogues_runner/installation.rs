@@ -6,7 +6,7 @@ use postern::policy::{
 };
 use postern::relay::{Address, NextHop, Protocol, Route, Routes};
 use postern::scan::{RuleSpec, Rules, Score, Surface, TagId, TagSet, Tags};
-use postern::session::{Listener, Mixed, Networks, Offer, Tables, Trust};
+use postern::session::{Listener, Mixed, Networks, Offer, ResumeLevel, Tables, Trust};
 use postern::tools::sink::{KeptMessage, Script};
 use postern::wire::{Newlines, Reply, replies};
 use std::path::PathBuf;
@@ -53,19 +53,23 @@ impl Installation {
         let listener = |name: &str, protocol| {
             Arc::new(Listener { name: name.to_owned(), protocol, ..settings.clone() })
         };
-        let here = || Networks::new(vec!["127.0.0.0/8".parse().expect("a network")]);
         let trusting = |name: &str, trust: Trust| {
             Arc::new(Listener { name: name.to_owned(), trust, ..settings.clone() })
         };
-        let told = Trust { xclient: here(), xforward: here(), ..Trust::default() };
+        let told = Trust { xclient: here(), xforward: here(), ..settings.trust.clone() };
         let listeners = vec![
             listener("smtp", Protocol::Smtp),
             listener("lmtp", Protocol::Lmtp),
-            trusting("smtp-proxy", Trust { proxy: here(), ..Trust::default() }),
+            trusting("smtp-proxy", Trust { proxy: here(), ..settings.trust.clone() }),
             trusting("smtp-xclient", told),
         ];
         Installation { listeners, tables: Arc::new(tables()) }
     }
+}
+
+/// Where clients and peers of the installation are.
+fn here() -> Networks {
+    Networks::new(vec!["127.0.0.0/8".parse().expect("a network")])
 }
 
 /// The settings of a vector that sets nothing.
@@ -74,6 +78,7 @@ pub fn base_listener() -> Listener {
         size_octets_max: 100_000,
         messages_max: 100,
         quarantine: Some(QUARANTINE),
+        trust: Trust { resume: here(), ..Trust::default() },
         smtputf8: Offer::Always,
         dsn: Offer::Always,
         binarymime: Offer::Never,
@@ -234,6 +239,16 @@ fn apply(listener: &mut Listener, setting: &Setting) -> Result<(), String> {
         "prdr" => listener.prdr = switch()?,
         "prdr353" => listener.prdr_353_after = span(value).ok_or_else(unknown)?,
         "scan" => listener.scan_budget = span(value).ok_or_else(unknown)?,
+        "resume" => {
+            listener.resume = match value.as_str() {
+                "off" => ResumeLevel::Off,
+                "outcome" => ResumeLevel::Outcome,
+                "partial" => ResumeLevel::Partial,
+                _ => return Err(unknown()),
+            }
+        }
+        "checkpoint" => listener.checkpoint = switch()?,
+        "replay" => listener.replay = switch()?,
         "idle" => listener.idle_timeout = span(value).ok_or_else(unknown)?,
         "banner-pause" => listener.banner_pause = span(value).ok_or_else(unknown)?,
         "early-talk" => {
@@ -268,14 +283,11 @@ fn apply(listener: &mut Listener, setting: &Setting) -> Result<(), String> {
 }
 
 /// Settings of features that are not there yet, with the values that ask for nothing.
-const LATER_DEFAULTS: [(&str, &str); 8] = [
-    ("resume", "off"),
-    ("checkpoint", "off"),
+const LATER_DEFAULTS: [(&str, &str); 5] = [
     ("starttls", "on"),
     ("starttls", "off"),
     ("require-tls", "off"),
     ("maxconn", "1000"),
-    ("replay", "off"),
     ("on-scan-fail", "defer"),
 ];
 

@@ -32,8 +32,9 @@ impl Memory {
         let routes = routes(address.clone(), protocol, "quarantine".into());
         let sink = Sink { address, protocol, script: script()?, kept: Kept::default() };
         let Installation { listeners, tables } = installation.clone();
-        let world =
+        let mut world =
             World::new(listeners, tables, Arc::new(routes), vec![sink], 1, Faults::default());
+        world.keep_ledger();
         Ok(Memory { world, clients: Vec::new() })
     }
 

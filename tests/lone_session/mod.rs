@@ -33,6 +33,7 @@ impl Installation {
             budget: Budget::new(64 << 20),
             tally: Rc::new(Tally::default()),
             board: Relay::new(Arc::clone(&config.routes)).board(),
+            ledger: None,
         };
         let listeners = config.listeners.into_iter().map(|(_, listener)| listener).collect();
         Installation { listeners, shared }
@@ -49,6 +50,7 @@ impl Installation {
             address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             port: None,
             session_id: "alone".to_owned(),
+            seat: 1,
         };
         let listener = Arc::clone(&self.listeners[listener]);
         Session::new(listener, self.shared.clone(), client, NOW)
