@@ -195,7 +195,7 @@ impl Checker<'_> {
             let to = &route.get_ref().to;
             if let Some(to) = self.next_hop(to, state) {
                 names.insert(name.clone(), RouteId(routes.routes.len() as u16));
-                routes.routes.push(Route { name: name.clone(), to });
+                routes.routes.push(Route::new(name, to));
             }
         }
         (routes, names)

@@ -197,9 +197,15 @@ impl Session {
         now: Now,
     ) {
         for (recipient, outcome) in outcomes {
-            if let (Outcome::Failed(reply), Some(fate)) =
-                (outcome, decision.fates.get_mut(recipient))
-            {
+            let reply = match outcome {
+                Outcome::Delivered => continue,
+                Outcome::Failed(reply) => reply,
+                Outcome::Unknown(reply) => {
+                    self.shared.tally.copies_unknown.count();
+                    reply
+                }
+            };
+            if let Some(fate) = decision.fates.get_mut(recipient) {
                 *fate = Fate::from_refusal(reply);
             }
         }

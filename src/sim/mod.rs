@@ -8,4 +8,4 @@
 pub mod scenario;
 mod world;
 
-pub use world::{ClientId, Faults, Sink, Stored, World};
+pub use world::{ClientId, Faults, Question, Sink, Stored, World};

@@ -17,3 +17,7 @@ pub struct TlsFacts {
 /// Certificates and keys of a listener, and whose client certificates are believed.
 #[derive(Debug)]
 pub struct ServerTls {}
+
+/// How a route's next hops are talked to under TLS.
+#[derive(Debug)]
+pub struct ClientTls {}

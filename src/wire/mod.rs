@@ -28,4 +28,4 @@ pub use line::{Line, LineReader};
 pub use output::{Output, Piece};
 pub use reply::{Enhanced, Kind, Reply};
 pub use reply_reader::{BadReply, ReplyReader};
-pub use xtext::decode as decode_xtext;
+pub use xtext::{decode as decode_xtext, encode as encode_xtext};

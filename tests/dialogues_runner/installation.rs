@@ -77,8 +77,8 @@ pub fn routes(next_hop: Address, protocol: Protocol, quarantine: PathBuf) -> Rou
     Routes {
         hostname: HOSTNAME.to_owned(),
         routes: vec![
-            Route { name: "next-hop".to_owned(), to },
-            Route { name: "quarantine".to_owned(), to: NextHop::Maildir(quarantine) },
+            Route::new("next-hop", to),
+            Route::new("quarantine", NextHop::Maildir(quarantine)),
         ],
     }
 }
