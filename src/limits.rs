@@ -163,11 +163,20 @@ pub const HOP_REPLY_LINE_OCTETS: usize = 1_000;
 /// Octets of one whole reply of a next hop.
 pub const HOP_REPLY_OCTETS: usize = 64 * 1024;
 
-/// Octets of a next hop's text that are kept, to be told to the client and to the log.
-pub const HOP_REPLY_KEPT_OCTETS: usize = 1_024;
+/// Octets of a next hop's text that are kept, to be told to the client and to the log; and of its
+/// greeting, in which each extension has a short line.
+pub const HOP_REPLY_KEPT_OCTETS: usize = 2_048;
+
+/// Octets of one XCLIENT command with its CRLF, for which its description sets this limit; what does
+/// not fit is told as unavailable.
+pub const HOP_XCLIENT_OCTETS: usize = 512;
 
 /// Connections to one route, a shard. More transactions wait for one of them.
 pub const HOP_CONNECTIONS_MAX: usize = 64;
+
+/// Connections to one route, a shard, that are kept without work: a burst shall not hold a mail
+/// server's connections when it is over.
+pub const HOP_IDLE_MAX: usize = 16;
 
 /// Transactions of one route that wait for a connection, a shard; more are put off with 451.
 pub const HOP_WAITING_MAX: usize = 1_024;
@@ -175,13 +184,13 @@ pub const HOP_WAITING_MAX: usize = 1_024;
 /// Transactions over one connection before it is given up: old connections should not live for ever.
 pub const HOP_TRANSACTIONS_MAX: u32 = 1_000;
 
-/// Until a connection to a next hop stands.
+/// Until a connection to a next hop stands, and until a TLS handshake over it is done.
 pub const HOP_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Until a next hop has answered a command, or a transaction has got a connection.
 pub const HOP_COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Until a next hop has taken a body and answered its end.
+/// Until a next hop has taken more of a body, and until it has answered its end.
 pub const HOP_FINAL_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// Until a client is answered, whatever was tried with however many addresses: below the 10 minutes
@@ -190,6 +199,50 @@ pub const HOP_DELIVERY_TIMEOUT: Duration = Duration::from_secs(480);
 
 /// An unused connection to a next hop is kept for so long.
 pub const HOP_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Connections in a row that failed at one address before it counts as down. One may be chance; what
+/// fails three times costs the fourth message nothing.
+pub const HOP_FAILURES_DOWN: u32 = 3;
+
+/// An address that fails is tried again after so long, by a connection that carries no mail...
+pub const HOP_RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// ... and again and again at that pace for this time, which covers a restart ...
+pub const HOP_RETRY_EAGER: Duration = Duration::from_secs(60);
+
+/// ... then after pauses that double up to this one.
+pub const HOP_RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// Until RCPT is answered though the next hop, which was asked about the recipient, says nothing: a
+/// client may have 100 of them in one group, and waits 5 minutes (RFC 5321 4.5.3.2.3).
+pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections to one route, a shard, that ask about recipients at one time: guesses shall not take
+/// those that carry mail.
+pub const VERIFY_CONNECTIONS_MAX: usize = 4;
+
+/// Questions of one route that wait for a connection, a shard; more get the answer for a next hop
+/// that cannot be asked.
+pub const VERIFY_WAITING_MAX: usize = 1_024;
+
+/// A recipient that the next hop takes is not asked about again for so long. If its mailbox goes
+/// meanwhile, the next hop refuses its mail all the same.
+pub const VERIFY_ACCEPTED_FRESH: Duration = Duration::from_secs(60 * 60);
+
+/// When the next hop cannot be asked, a recipient that it took so long ago is still believed in: mail
+/// is then put off by the next hop's absence, not by doubt.
+pub const VERIFY_ACCEPTED_STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A recipient that the next hop refuses for good is not asked about again for so long: short, as
+/// mail to a mailbox that was made just now is bounced until then.
+pub const VERIFY_REFUSED_FRESH: Duration = Duration::from_secs(10 * 60);
+
+/// Recipients remembered as taken, a shard: some 200 octets each. They have a table of their own, so
+/// that guesses cannot drive them out.
+pub const VERIFY_ACCEPTED_ENTRIES: usize = 32_768;
+
+/// Recipients remembered as refused, a shard.
+pub const VERIFY_REFUSED_ENTRIES: usize = 8_192;
 
 // ---- scan ---------------------------------------------------------------------------------
 
@@ -320,9 +373,6 @@ pub const EXECUTOR_DESCRIPTORS: usize = 16;
 
 /// How long a closed connection may take to send what is left, before it is reset.
 pub const ORDERLY_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How often the deadlines of connections to next hops are looked at.
-pub const RELAY_TICK: Duration = Duration::from_millis(50);
 
 /// How long a shard that is told to stop waits for its open transactions.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -554,6 +604,10 @@ const _: () = assert!(RECIPIENTS_DEFAULT >= 100 && RECEIVED_DEFAULT >= 100);
 const _: () = assert!(RECIPIENTS_MAX <= 999_999);
 const _: () = assert!(HOP_FINAL_TIMEOUT.as_secs() < HOP_DELIVERY_TIMEOUT.as_secs());
 const _: () = assert!(HOP_DELIVERY_TIMEOUT.as_secs() < 600);
+const _: () = assert!(HOP_IDLE_MAX <= HOP_CONNECTIONS_MAX);
+const _: () = assert!(VERIFY_CONNECTIONS_MAX < HOP_CONNECTIONS_MAX);
+const _: () = assert!(VERIFY_ACCEPTED_FRESH.as_secs() < VERIFY_ACCEPTED_STALE.as_secs());
+const _: () = assert!(HOP_RETRY_FIRST.as_secs() <= HOP_RETRY_MAX.as_secs());
 const _: () = assert!(TAGS_MAX.is_multiple_of(64));
 const _: () = assert!(BOUNDARY_OCTETS + 4 < LINE_HELD_OCTETS);
 const _: () = assert!(RULES_MAX <= u16::MAX as usize + 1);

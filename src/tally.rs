@@ -77,6 +77,8 @@ counters! {
     copies_refused,
     /// Copies put off.
     copies_deferred,
+    /// Of those, copies that a next hop may have: it took the message and did not answer.
+    copies_unknown,
     /// Stored reply sets given again.
     replies_repeated,
     /// Reply sets handed to the socket, each in one send.

@@ -55,7 +55,7 @@ pub(super) fn routes(
 fn route(name: &str, table: &mut Table<'_>, reading: &Reading<'_>, state: &Path) -> Option<Route> {
     table.requires("to", "to = \"lmtp://10.0.0.5:24\"");
     let to = table.texts("to").and_then(|to| next_hop(&to, &table.span, reading, state));
-    Some(Route { name: name.to_owned(), to: to? })
+    Some(Route::new(name, to?))
 }
 
 fn next_hop(

@@ -103,6 +103,7 @@ impl Decision {
     pub fn copy_states(&self) -> Vec<CopyState> {
         let state = |outcome: &Option<Outcome>| match outcome {
             Some(Outcome::Delivered) => CopyState::Done(Told::from(&replies::MESSAGE_ACCEPTED)),
+            Some(Outcome::Unknown(_)) => CopyState::Unknown,
             Some(Outcome::Failed(_)) | None => CopyState::NotSent,
         };
         self.outcomes.iter().map(state).collect()
@@ -333,9 +334,15 @@ impl Session {
         now: Now,
     ) {
         for (recipient, outcome) in outcomes {
-            if let (Outcome::Failed(reply), Some(fate)) =
-                (&outcome, decision.fates.get_mut(recipient))
-            {
+            let refusal = match &outcome {
+                Outcome::Delivered => None,
+                Outcome::Failed(reply) => Some(reply),
+                Outcome::Unknown(reply) => {
+                    self.shared.tally.copies_unknown.count();
+                    Some(reply)
+                }
+            };
+            if let (Some(reply), Some(fate)) = (refusal, decision.fates.get_mut(recipient)) {
                 *fate = Fate::from_refusal(reply.clone());
             }
             if let Some(place) = decision.outcomes.get_mut(recipient) {

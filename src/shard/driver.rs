@@ -8,7 +8,7 @@ use super::mailbox::{Letter, Mailbox};
 use super::ring::{Close, Counters, Event, Ring};
 use super::socket::SocketId;
 use super::stores::Stores;
-use crate::limits::{DRAIN_TIMEOUT, ORDERLY_CLOSE_TIMEOUT, RELAY_TICK};
+use crate::limits::{DRAIN_TIMEOUT, ORDERLY_CLOSE_TIMEOUT};
 use crate::now::{Now, Tick};
 use crate::relay::{HopId, Relay, RelayEffect, Routes, Ticket};
 use crate::session::{
@@ -69,7 +69,6 @@ pub(super) struct Core {
     /// Sessions whose effects are to be looked at.
     stirred: VecDeque<usize>,
     deadlines: BinaryHeap<Reverse<(Tick, usize, u32)>>,
-    relay_looked_at: Tick,
     /// Sockets that were closed while octets were still to be sent.
     leaving: VecDeque<(Tick, SocketId)>,
     decision_us: Histogram<u64>,
@@ -116,7 +115,9 @@ impl Clock {
 impl Core {
     /// A shard without connections.
     pub fn new(parts: ShardParts) -> Core {
-        let relay = Relay::new(Arc::clone(&parts.routes));
+        let clock = Clock { began: Instant::now() };
+        let mut relay = Relay::new(Arc::clone(&parts.routes));
+        relay.start_up(clock.now().tick);
         let shared = Shared {
             tables: Arc::clone(&parts.tables),
             budget: Budget::new(parts.body_memory_octets),
@@ -126,7 +127,7 @@ impl Core {
         };
         Core {
             parts,
-            clock: Clock { began: Instant::now() },
+            clock,
             shared,
             relay,
             sessions: Slab::new(),
@@ -135,7 +136,6 @@ impl Core {
             hop_sockets: HashMap::default(),
             stirred: VecDeque::new(),
             deadlines: BinaryHeap::new(),
-            relay_looked_at: Tick::START,
             leaving: VecDeque::new(),
             decision_us: new_histogram(),
             draining_until: None,
@@ -177,11 +177,16 @@ impl Core {
         }
     }
 
-    fn sent(&mut self, socket: SocketId, octets: u64) {
-        if let Some(Who::Client(index)) = self.who(socket) {
-            let octets = usize::try_from(octets).unwrap_or(usize::MAX);
-            self.sessions[index].session.sent(octets, self.clock.now());
-            self.stirred.push_back(index);
+    fn sent(&mut self, ring: &Ring, socket: SocketId, octets: u64) {
+        let now = self.clock.now();
+        match self.who(socket) {
+            Some(Who::Client(index)) => {
+                let octets = usize::try_from(octets).unwrap_or(usize::MAX);
+                self.sessions[index].session.sent(octets, now);
+                self.stirred.push_back(index);
+            }
+            Some(Who::Hop(id)) => self.relay.sent(id, ring.unsent_octets(socket), now.tick),
+            None => {}
         }
     }
 
@@ -307,7 +312,11 @@ impl Core {
                 let ticket = Ticket(u64::from(seat.number) << 32 | index as u64);
                 self.relay.start(ticket, plan, self.clock.now().tick);
             }
-            (Effect::Ask(Ask::Verify(_) | Ask::Ledger(_)), _) => {}
+            (Effect::Ask(Ask::Ledger(_)), _) => {}
+            (Effect::Ask(Ask::Verify(probe)), _) => {
+                let ticket = Ticket(u64::from(seat.number) << 32 | index as u64);
+                self.relay.verify(ticket, probe, self.clock.now().tick);
+            }
             (Effect::Record(record), _) => self.record(*record),
             (Effect::StartTls(_), _) => {}
             (Effect::Send(_) | Effect::ShutdownWrite | Effect::Close | Effect::Abort, None) => {}
@@ -328,23 +337,34 @@ impl Core {
                     ring.send(*socket, output);
                 }
             }
+            RelayEffect::StartTls(id) => self.relay.lost(id, self.clock.now().tick),
             RelayEffect::Close(id) => {
                 if let Some(socket) = self.hop_sockets.remove(&id) {
                     self.forget(socket);
                     self.close(ring, socket);
                 }
             }
-            RelayEffect::Store(job) => self.parts.stores.submit(job, self.parts.mailbox.clone()),
-            RelayEffect::Done(Ticket(ticket), outcomes) => {
-                let (index, number) = (ticket as u32 as usize, (ticket >> 32) as u32);
-                let now = self.clock.now();
-                if let Some(seat) = self.sessions.get_mut(index)
-                    && seat.number == number
-                {
-                    seat.session.answered(Answer::Relayed(outcomes), now);
-                    self.stirred.push_back(index);
+            RelayEffect::Abort(id) => {
+                if let Some(socket) = self.hop_sockets.remove(&id) {
+                    self.forget(socket);
+                    ring.close(socket, Close::Reset);
                 }
             }
+            RelayEffect::Store(job) => self.parts.stores.submit(job, self.parts.mailbox.clone()),
+            RelayEffect::Done(ticket, outcomes) => self.answer(ticket, Answer::Relayed(outcomes)),
+            RelayEffect::Verified(ticket, verification) => {
+                self.answer(ticket, Answer::Verified(verification));
+            }
+        }
+    }
+
+    fn answer(&mut self, Ticket(ticket): Ticket, answer: Answer) {
+        let (index, number) = (ticket as u32 as usize, (ticket >> 32) as u32);
+        if let Some(seat) = self.sessions.get_mut(index)
+            && seat.number == number
+        {
+            seat.session.answered(answer, self.clock.now());
+            self.stirred.push_back(index);
         }
     }
 
@@ -397,10 +417,10 @@ impl Core {
 
     /// Until when nothing is due.
     fn next_deadline(&self) -> Option<Tick> {
-        let relay = self.relay.has_connections().then(|| self.relay_looked_at + RELAY_TICK);
         let session = self.deadlines.peek().map(|Reverse((due, _, _))| *due);
         let leaving = self.leaving.front().map(|(until, _)| *until);
-        [relay, session, leaving, self.draining_until].into_iter().flatten().min()
+        let all = [self.relay.deadline(), session, leaving, self.draining_until];
+        all.into_iter().flatten().min()
     }
 
     fn drain(&mut self, ring: &mut Ring) {
@@ -442,7 +462,7 @@ impl Driver for Core {
                 self.gone(who);
             }
             Event::Received { socket, octets } => self.received(socket, octets),
-            Event::Sent { socket, octets } => self.sent(socket, octets),
+            Event::Sent { socket, octets } => self.sent(ring, socket, octets),
             Event::PeerClosed { socket } => self.peer_closed(ring, socket),
             Event::Broken { socket, .. } => self.broken(ring, socket),
         }
@@ -463,10 +483,7 @@ impl Driver for Core {
     fn tick(&mut self, ring: &mut Ring) -> Option<Duration> {
         let now = self.clock.now();
         self.deadlines_due(now);
-        if now.tick.since(self.relay_looked_at) >= RELAY_TICK {
-            self.relay_looked_at = now.tick;
-            self.relay.timed_out(now.tick);
-        }
+        self.relay.timed_out(now.tick);
         self.leave(ring, now.tick);
         if self.draining_until.is_some() {
             self.drain_idle(now);

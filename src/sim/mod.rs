@@ -9,4 +9,4 @@ mod disk;
 pub mod scenario;
 mod world;
 
-pub use world::{ClientId, Faults, Sink, Stored, World};
+pub use world::{ClientId, Faults, Question, Sink, Stored, World};

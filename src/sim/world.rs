@@ -4,14 +4,16 @@ use super::disk::Disk;
 use crate::ledger::{Effect as LedgerEffect, Keeper, Request, Secret, Settings as LedgerSettings};
 use crate::now::{Now, Tick};
 use crate::relay::{
-    Address, HopId, Outcome, Protocol, Relay, RelayEffect, Routes, StoreJob, Ticket,
+    Address, HopId, Outcome, Probe, Protocol, Relay, RelayEffect, Routes, StoreJob, Ticket,
+    Verification,
 };
 use crate::session::{
     Answer, Ask, Client, Effect, Gone, LedgerLine, Listener, Record, Session, Shared, Tables,
 };
 use crate::tally::Tally;
-use crate::tools::sink::{Kept, KeptMessage, Script, SinkEffect, SinkSession};
-use crate::wire::{Budget, replies};
+use crate::tls::TlsFacts;
+use crate::tools::sink::{Kept, Misdeed, Point, Script, SinkEffect, SinkSession};
+use crate::wire::{Budget, Output, replies};
 use core::net::IpAddr;
 use fastrand::Rng;
 use std::cmp::Reverse;
@@ -37,6 +39,7 @@ pub struct World {
     ledger: Option<Ledger>,
     /// Contents that a next hop took while its answer was lost on the way to us.
     unanswered: Vec<Vec<u8>>,
+    questions: Vec<Question>,
     events: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
 }
@@ -57,6 +60,20 @@ pub struct Sink {
     /// What it has taken.
     pub kept: Kept,
 }
+
+/// A question about a recipient that did not come from a session.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// What was asked.
+    pub probe: Probe,
+    /// When.
+    pub at: Tick,
+    /// When it was answered, and how.
+    pub answer: Option<(Tick, Verification)>,
+}
+
+/// Tickets from this one on are those of questions that did not come from a session.
+const QUESTIONS: u64 = 1 << 63;
 
 /// A message in a Maildir.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +106,8 @@ pub struct Faults {
     pub hop_lost: u32,
     /// A next hop falls silent.
     pub hop_stalls: u32,
+    /// A TLS handshake with a next hop fails.
+    pub tls_fails: u32,
     /// A store fails.
     pub store_fails: u32,
 }
@@ -113,6 +132,10 @@ struct HopSide {
     sink: usize,
     session: SinkSession,
     stalled: bool,
+    /// A TLS handshake is under way.
+    securing: bool,
+    /// Octets for the sink that have not arrived.
+    unsent: u64,
     to_sink: Stream,
     to_hop: Stream,
 }
@@ -138,6 +161,8 @@ enum Event {
     ServerEnded(ClientId),
     HopConnected(HopId),
     HopLost(HopId),
+    /// The TLS handshake with a next hop is done.
+    HopSecured(HopId),
     ToSink(HopId, Vec<u8>),
     /// Octets for the gateway, and the contents that they settle.
     ToHop(HopId, Vec<u8>, Vec<Vec<u8>>),
@@ -155,7 +180,8 @@ impl World {
         seed: u64,
         faults: Faults,
     ) -> World {
-        let relay = Relay::new(routes);
+        let mut relay = Relay::new(routes);
+        relay.start_up(Tick::START);
         let shared = Shared {
             tables,
             budget: Budget::new(64 << 20),
@@ -163,7 +189,7 @@ impl World {
             board: relay.board(),
             ledger: None,
         };
-        World {
+        let mut world = World {
             now: Tick::START,
             chance: Rng::with_seed(seed),
             faults,
@@ -177,9 +203,12 @@ impl World {
             records: Vec::new(),
             ledger: None,
             unanswered: Vec::new(),
+            questions: Vec::new(),
             events: BinaryHeap::new(),
             scheduled: 0,
-        }
+        };
+        world.drain_relay();
+        world
     }
 
     /// Gives the world a ledger whose disk is empty.
@@ -323,6 +352,19 @@ impl World {
         &self.stored
     }
 
+    /// Somebody asks the relay about a recipient.
+    pub fn ask(&mut self, probe: Probe) {
+        let ticket = Ticket(QUESTIONS + self.questions.len() as u64);
+        self.questions.push(Question { probe: probe.clone(), at: self.now, answer: None });
+        self.relay.verify(ticket, probe, self.now);
+        self.drain_relay();
+    }
+
+    /// All questions, with their answers.
+    pub fn questions(&self) -> &[Question] {
+        &self.questions
+    }
+
     /// Contents that a next hop took while its answer was lost on the way to us.
     pub fn unanswered(&self) -> &[Vec<u8>] {
         &self.unanswered
@@ -350,8 +392,12 @@ impl World {
             Event::HopConnected(id) => {
                 self.relay.connected(id, self.now);
                 self.drain_relay();
-                self.drain_sink(id, 0);
+                // With TLS from the first octet on, even the banner comes after the handshake.
+                if self.hops.get(&id).is_some_and(|hop| !hop.securing) {
+                    self.drain_sink(id, usize::MAX);
+                }
             }
+            Event::HopSecured(id) => self.hop_secured(id),
             Event::HopLost(id) => {
                 self.hops.remove(&id);
                 self.relay.lost(id, self.now);
@@ -404,6 +450,10 @@ impl World {
     }
 
     fn sink_receives(&mut self, id: HopId, octets: &[u8]) {
+        let Some(hop) = self.hops.get_mut(&id) else { return };
+        hop.unsent -= octets.len() as u64;
+        self.relay.sent(id, hop.unsent, self.now);
+        self.drain_relay();
         if self.happens(self.faults.hop_lost) {
             return self.lose_hop(id);
         }
@@ -426,6 +476,18 @@ impl World {
         }
         self.relay.receive(id, octets, self.now);
         self.drain_relay();
+    }
+
+    fn hop_secured(&mut self, id: HopId) {
+        if self.happens(self.faults.tls_fails) {
+            return self.lose_hop(id);
+        }
+        let Some(hop) = self.hops.get_mut(&id) else { return };
+        hop.securing = false;
+        hop.session.secured();
+        self.relay.secured(id, &TlsFacts::default(), self.now);
+        self.drain_relay();
+        self.drain_sink(id, usize::MAX);
     }
 
     fn lose_hop(&mut self, id: HopId) {
@@ -473,7 +535,11 @@ impl World {
                     self.drain_relay();
                 }
                 Effect::Ask(Ask::Ledger(request)) => self.ask_ledger(id, *request),
-                Effect::Ask(Ask::Verify(_)) | Effect::StartTls(_) => {}
+                Effect::Ask(Ask::Verify(probe)) => {
+                    self.relay.verify(Ticket(id.0 as u64), probe, self.now);
+                    self.drain_relay();
+                }
+                Effect::StartTls(_) => {}
                 Effect::Record(record) => self.records.push(*record),
                 Effect::ShutdownWrite | Effect::Close => {
                     let due = self.arrival(|world| &mut world.clients[id.0].to_client);
@@ -491,22 +557,24 @@ impl World {
         while let Some(effect) = self.relay.poll_effect() {
             match effect {
                 RelayEffect::Connect(id, address) => self.make_hop(id, &address),
-                RelayEffect::Send(id, output) => {
-                    let octets = output.slices().flatten().copied().collect();
-                    if self.hops.contains_key(&id) {
-                        let due = self.hop_arrival(id, |hop| &mut hop.to_sink);
-                        self.schedule(due, Event::ToSink(id, octets));
+                RelayEffect::Send(id, output) => self.send_to_sink(id, &output),
+                RelayEffect::Close(id) | RelayEffect::Abort(id) => _ = self.hops.remove(&id),
+                RelayEffect::StartTls(id) => {
+                    if let Some(hop) = self.hops.get_mut(&id) {
+                        hop.securing = true;
                     }
+                    let due = self.hop_arrival(id, |hop| &mut hop.to_hop);
+                    self.schedule(due, Event::HopSecured(id));
                 }
-                RelayEffect::Close(id) => _ = self.hops.remove(&id),
                 RelayEffect::Store(job) => {
                     let due = self.now + self.latency();
                     self.schedule(due, Event::Stored(Box::new(job)));
                 }
                 RelayEffect::Done(ticket, outcomes) => {
-                    let (id, now) = (ClientId(ticket.0 as usize), self.now());
-                    self.clients[id.0].session.answered(Answer::Relayed(outcomes), now);
-                    self.drain_session(id);
+                    self.answer(ticket, Answer::Relayed(outcomes));
+                }
+                RelayEffect::Verified(ticket, verification) => {
+                    self.answer(ticket, Answer::Verified(verification));
                 }
             }
         }
@@ -554,6 +622,30 @@ impl World {
         }
     }
 
+    /// Octets go on their way to a sink, in a few pieces.
+    fn send_to_sink(&mut self, id: HopId, output: &Output) {
+        let octets: Vec<u8> = output.slices().flatten().copied().collect();
+        let Some(hop) = self.hops.get_mut(&id) else { return };
+        hop.unsent += octets.len() as u64;
+        let pieces = if self.faults.latency_us_max == 0 { 1 } else { self.chance.usize(1..=3) };
+        for piece in octets.chunks(octets.len().div_ceil(pieces).max(1)) {
+            let due = self.hop_arrival(id, |hop| &mut hop.to_sink);
+            self.schedule(due, Event::ToSink(id, piece.to_vec()));
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        if let Some(number) = ticket.0.checked_sub(QUESTIONS) {
+            if let Answer::Verified(verification) = answer {
+                self.questions[number as usize].answer = Some((self.now, verification));
+            }
+            return;
+        }
+        let (id, now) = (ClientId(ticket.0 as usize), self.now());
+        self.clients[id.0].session.answered(answer, now);
+        self.drain_session(id);
+    }
+
     fn make_hop(&mut self, id: HopId, address: &Address) {
         let found = self.sinks.iter().position(|sink| sink.address == *address);
         let due = self.now + self.latency();
@@ -563,16 +655,22 @@ impl World {
         let Sink { protocol, script, kept, .. } = self.sinks[sink].clone();
         let session = SinkSession::new(protocol, script, kept);
         let (to_sink, to_hop) = (Stream { last_due: due }, Stream { last_due: due });
-        self.hops.insert(id, HopSide { sink, session, stalled: false, to_sink, to_hop });
+        let (stalled, securing, unsent) = (false, false, 0);
+        let hop = HopSide { sink, session, stalled, securing, unsent, to_sink, to_hop };
+        self.hops.insert(id, hop);
         self.schedule(due, Event::HopConnected(id));
     }
 
     /// Sends what a sink has to say; messages kept since there were `before` are settled by it.
     fn drain_sink(&mut self, id: HopId, before: usize) {
         let Some(hop) = self.hops.get(&id) else { return };
-        let kept: Vec<KeptMessage> = self.sinks[hop.sink].kept.messages();
+        let sink = &self.sinks[hop.sink];
         let mut settles: Vec<Vec<u8>> =
-            kept.into_iter().skip(before).map(|message| message.content).collect();
+            sink.kept.since(before).into_iter().map(|message| message.content).collect();
+        let misdeed = sink.script.misdeed(Point::End);
+        if misdeed.is_some_and(|misdeed| *misdeed != Misdeed::Surplus) {
+            self.unanswered.append(&mut settles);
+        }
         while let Some(effect) = self.hops.get_mut(&id).and_then(|hop| hop.session.poll_effect()) {
             match effect {
                 SinkEffect::Send(octets) => {
@@ -580,6 +678,8 @@ impl World {
                     let settles = std::mem::take(&mut settles);
                     self.schedule(due, Event::ToHop(id, octets, settles));
                 }
+                // The handshake begins when the gateway has read the reply.
+                SinkEffect::StartTls(_) => {}
                 SinkEffect::Wait(span) => {
                     self.schedule(self.now + span, Event::SinkResumes(id));
                 }
@@ -589,6 +689,7 @@ impl World {
                 }
             }
         }
+        self.unanswered.append(&mut settles);
     }
 
     // ---- chance and time --------------------------------------------------------------------
@@ -645,7 +746,11 @@ impl World {
             .filter(|(_, client)| client.session.is_busy())
             .map(|(index, _)| index)
             .collect();
-        debug_assert!(self.relay.plans_open() <= asking.len(), "each open plan has its session");
+        let questions = self.questions.iter().filter(|question| question.answer.is_none());
+        debug_assert!(
+            self.relay.plans_open() <= asking.len() + questions.count(),
+            "each open plan has its session"
+        );
     }
 }
 

@@ -35,4 +35,4 @@ pub use peer::{PeerAttributes, PeerCommand, Told, XCLIENT_ATTRIBUTES, XFORWARD_A
 pub use proxy::{Proxied, ProxyFault, ProxyReader};
 pub use reply::{Enhanced, Kind, Reply};
 pub use reply_reader::{BadReply, ReplyReader};
-pub use xtext::decode as decode_xtext;
+pub use xtext::{decode as decode_xtext, encode as encode_xtext};

@@ -169,6 +169,9 @@ pub const CONTENT_DEFERRED: Reply = Reply::new(450, 7, 1, "message deferred by p
 
 /// The next hop cannot be reached, or broke the protocol.
 pub const NEXT_HOP_DOWN: Reply = Reply::new(451, 4, 1, "next hop not reachable");
+/// A way that does not keep REQUIRETLS, for a message that demands it. RFC 8689 4.2.1.
+pub const NO_REQUIRETLS: Reply =
+    Reply::new(550, 7, 30, "the way to next hop does not keep REQUIRETLS");
 /// The next hop needs more transactions at a time than it may have.
 pub const NEXT_HOP_BUSY: Reply = Reply::new(451, 4, 5, "next hop busy");
 /// What came of a message is not known, or will not be known in time.

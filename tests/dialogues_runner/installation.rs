@@ -32,6 +32,8 @@ const QUARANTINE: RouteId = RouteId::at(1);
 pub struct Installation {
     pub listeners: Vec<Arc<Listener>>,
     pub tables: Arc<Tables>,
+    /// What the next hop offers and answers.
+    pub script: Arc<Script>,
 }
 
 impl Installation {
@@ -63,7 +65,8 @@ impl Installation {
             trusting("smtp-proxy", Trust { proxy: here(), ..settings.trust.clone() }),
             trusting("smtp-xclient", told),
         ];
-        Installation { listeners, tables: Arc::new(tables()) }
+        let script = Arc::new(script(settings.binarymime == Offer::Always));
+        Installation { listeners, tables: Arc::new(tables()), script }
     }
 }
 
@@ -92,19 +95,22 @@ pub fn routes(next_hop: Address, protocol: Protocol, quarantine: PathBuf) -> Rou
     Routes {
         hostname: HOSTNAME.to_owned(),
         routes: vec![
-            Route { name: "next-hop".to_owned(), to },
-            Route { name: "quarantine".to_owned(), to: NextHop::Maildir(quarantine) },
+            Route::new("next-hop", to),
+            Route::new("quarantine", NextHop::Maildir(quarantine)),
         ],
     }
 }
 
-/// What the next hop answers.
-pub fn script() -> Result<Arc<Script>, String> {
+/// What the next hop offers, which is what the gateway may offer, and what it answers.
+fn script(binarymime: bool) -> Script {
     let mut script = Script::default();
     for line in ["late450=end:450 4.2.0 busy", "late550=end:550 5.2.0 no", "slow1=late:1000"] {
-        script.add(line).map_err(|fault| fault.to_string())?;
+        script.add(line).expect("the installation's own script");
     }
-    Ok(Arc::new(script))
+    if binarymime {
+        script.offers.add("BINARYMIME").expect("a keyword that sinks know");
+    }
+    script
 }
 
 /// The messages that a sink has taken for a recipient.

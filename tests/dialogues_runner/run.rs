@@ -14,8 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Vectors of features that are not there yet, by the beginnings of their names.
-const LATER: [(&str, &str); 4] = [
-    ("bdat-10-", "BINARYMIME towards next hops is not there yet"),
+const LATER: [(&str, &str); 3] = [
     ("tls-", "TLS is not there yet"),
     ("bdat-11-", "TLS is not there yet"),
     ("resume-11-", "TRANSID and the record of outcomes are not there yet"),
