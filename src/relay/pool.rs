@@ -8,6 +8,7 @@ use super::store::{StoreJob, StoreKey};
 use crate::limits::{HOP_CONNECTIONS_MAX, HOP_DELIVERY_TIMEOUT, HOP_WAITING_MAX};
 use crate::now::Tick;
 use crate::policy::RouteId;
+use crate::tls::{ClientTls, TlsFacts};
 use crate::wire::{Output, Reply, replies};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -38,6 +39,9 @@ pub enum RelayEffect {
     Connect(HopId, Address),
     /// Send octets.
     Send(HopId, Output),
+    /// After what was sent: begin TLS as [`Relay::route_tls`] says; answer with [`Relay::secured`], or
+    /// with [`Relay::lost`].
+    StartTls(HopId),
     /// Send what is still to be sent, then close. The id is free from now on.
     Close(HopId),
     /// Store a message; answer with [`Relay::stored`].
@@ -151,6 +155,14 @@ impl Relay {
         if let Some(slot) = self.slot(id) {
             slot.hop.connected(now);
         }
+    }
+
+    /// The handshake that [`RelayEffect::StartTls`] began is done.
+    pub fn secured(&mut self, _id: HopId, _facts: &TlsFacts, _now: Tick) {}
+
+    /// How the next hop of a connection is talked to under TLS.
+    pub fn route_tls(&self, _id: HopId) -> Option<&Arc<ClientTls>> {
+        None
     }
 
     /// Octets came from a next hop.

@@ -23,7 +23,10 @@ pub use record::{End, RecipientRecord, Record};
 pub use settings::{Listener, ListenerTls, Mixed, Offer, Tables, TlsMode};
 pub use trust::{Networks, Trust};
 
-use crate::limits::{INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT, OUTPUT_PENDING_OCTETS};
+use crate::limits::{
+    IDLE_TIMEOUT_UNDER_LOAD, INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT,
+    OUTPUT_PENDING_OCTETS,
+};
 use crate::now::{Now, Tick};
 use crate::relay::{Board, Outcome, Plan, Probe, Protocol, Verification};
 use crate::tally::Tally;
@@ -36,6 +39,7 @@ use intake::{Intake, Taken};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One client's session.
 #[derive(Debug)]
@@ -67,6 +71,8 @@ pub struct Session {
     stalled_since: Tick,
     /// When a message was last accepted, or the connection made.
     progress_at: Tick,
+    /// Connections are scarce.
+    under_load: bool,
 }
 
 /// What the sessions of a shard have in common.
@@ -142,6 +148,8 @@ pub enum Gone {
 
 #[derive(Debug)]
 enum State {
+    /// The TLS handshake is under way.
+    Handshake,
     /// The banner is put off.
     Banner { due: Tick },
     /// No transaction.
@@ -198,8 +206,12 @@ impl Session {
             waiting_since: now.tick,
             stalled_since: now.tick,
             progress_at: now.tick,
+            under_load: false,
         };
-        if pause.is_zero() {
+        if session.listener.is_implicit_tls() {
+            session.state = State::Handshake;
+            session.effects.push_back(Effect::StartTls(Vec::new()));
+        } else if pause.is_zero() {
             session.banner(now);
         }
         session
@@ -221,12 +233,20 @@ impl Session {
     /// The handshake that [`Effect::StartTls`] began (or, with implicit TLS, the connection) is done.
     pub fn secured(&mut self, facts: TlsFacts, now: Now) {
         let _ = facts;
+        if matches!(self.state, State::Handshake) {
+            self.banner(now);
+        }
         self.settle(now);
     }
 
     /// From now on these tables decide: for messages that have not begun.
     pub fn retable(&mut self, tables: Arc<Tables>) {
         self.shared.tables = tables;
+    }
+
+    /// Connections are scarce, or are so no longer: a client that says nothing is let go sooner.
+    pub fn under_load(&mut self, under_load: bool) {
+        self.under_load = under_load;
     }
 
     /// Takes the answer to an [`Ask`].
@@ -275,6 +295,12 @@ impl Session {
         }
         let idle = match &mut self.state {
             State::Banner { .. } => return self.banner(now),
+            State::Handshake => {
+                self.shared.tally.timeouts.count();
+                self.connection = Connection::Lost;
+                self.effects.push_back(Effect::Abort);
+                return self.settle(now);
+            }
             State::Closing { .. } => return self.close(now),
             // The window of the data rate has ended, and may have been filled well enough.
             State::Body(intake) => !intake.keeps_pace(now.tick, self.listener.data_timeout),
@@ -306,8 +332,9 @@ impl Session {
     pub fn deadline(&self) -> Option<Tick> {
         let own = match &self.state {
             State::Banner { due } => Some(*due),
+            State::Handshake => Some(self.waiting_since + self.listener.handshake_timeout),
             State::Ready | State::Mail(_) | State::Rcpt(_) => Some(
-                (self.waiting_since + self.listener.idle_timeout)
+                (self.waiting_since + self.idle_timeout())
                     .min(self.progress_at + self.listener.progress_timeout),
             ),
             State::Body(intake) => Some(intake.deadline(self.listener.data_timeout)),
@@ -334,6 +361,14 @@ impl Session {
     }
 
     // ---- what the verbs have in common ------------------------------------------------------
+
+    /// The longest wait for a command.
+    fn idle_timeout(&self) -> Duration {
+        match self.under_load {
+            true => self.listener.idle_timeout.min(IDLE_TIMEOUT_UNDER_LOAD),
+            false => self.listener.idle_timeout,
+        }
+    }
 
     /// Whether octets of the client must wait.
     fn waits(&self) -> bool {
@@ -367,7 +402,7 @@ impl Session {
                         self.close(now);
                     }
                 }
-                State::Closed => *input = &[],
+                State::Closed | State::Handshake => *input = &[],
                 _ => self.next_line(input, now),
             }
         }

@@ -82,6 +82,8 @@ pub(super) struct Socket {
     pub(super) generation: u32,
     pub(super) fd: RawFd,
     pub(super) phase: Phase,
+    /// It came from a listener.
+    pub(super) accepted: bool,
     pub(super) receive: Receive,
     /// The consumer wants octets now.
     pub(super) reading: bool,
@@ -110,6 +112,7 @@ impl Socket {
             generation: 0,
             fd: -1,
             phase: Phase::Free,
+            accepted: false,
             receive: Receive::Idle,
             reading: true,
             write_end: WriteEnd::Open,
@@ -131,6 +134,7 @@ impl Socket {
         debug_assert!(self.outgoing.is_empty() && self.message.is_none());
         self.fd = fd;
         self.phase = phase;
+        self.accepted = false;
         self.receive = Receive::Idle;
         self.reading = true;
         self.write_end = WriteEnd::Open;
@@ -191,6 +195,16 @@ impl Outgoing {
         self.outputs.is_empty()
     }
 
+    /// What the kernel has not taken yet, in order.
+    pub(super) fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let mut taken = self.taken;
+        self.outputs.iter().flat_map(Output::slices).filter_map(move |slice| {
+            let passed = taken.min(slice.len() as u64);
+            taken -= passed;
+            Some(&slice[passed as usize..]).filter(|rest| !rest.is_empty())
+        })
+    }
+
     /// Octets that the kernel has not taken yet.
     pub(super) fn octets(&self) -> u64 {
         self.octets
@@ -222,23 +236,16 @@ impl Outgoing {
     /// an output's octets do not move when the output does.
     pub(super) fn gather(&self, slices: &mut Vec<libc::iovec>) {
         slices.clear();
-        let mut taken = self.taken;
         let mut octets = 0;
-        for slice in self.outputs.iter().flat_map(Output::slices) {
-            if taken >= slice.len() as u64 {
-                taken -= slice.len() as u64;
-                continue;
-            }
-            let rest = &slice[taken as usize..];
-            taken = 0;
-            let full = slices.len() == SEND_SLICES_MAX || octets + rest.len() > SEND_STEP_OCTETS;
+        for slice in self.slices() {
+            let full = slices.len() == SEND_SLICES_MAX || octets + slice.len() > SEND_STEP_OCTETS;
             if full && !slices.is_empty() {
                 return;
             }
-            octets += rest.len();
+            octets += slice.len();
             slices.push(libc::iovec {
-                iov_base: rest.as_ptr().cast_mut().cast(),
-                iov_len: rest.len(),
+                iov_base: slice.as_ptr().cast_mut().cast(),
+                iov_len: slice.len(),
             });
         }
     }

@@ -460,6 +460,7 @@ impl World {
                         self.schedule(due, Event::ToSink(id, octets));
                     }
                 }
+                RelayEffect::StartTls(id) => self.lose_hop(id),
                 RelayEffect::Close(id) => _ = self.hops.remove(&id),
                 RelayEffect::Store(job) => {
                     let due = self.now + self.latency();
