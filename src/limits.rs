@@ -155,6 +155,13 @@ pub const TLS_TICKETS: usize = 1;
 /// Tickets of a next hop that are kept, for one route.
 pub const TLS_TICKETS_KEPT: usize = 8;
 
+/// Plain octets of a full record. RFC 8446 5.1.
+pub const TLS_PLAIN_RECORD_OCTETS: usize = 1 << 14;
+
+/// Octets of a body that are sealed before the kernel has taken what was sealed before: enough to
+/// keep a connection busy, little for a next hop that takes none.
+pub const TLS_SEALED_AHEAD_OCTETS: u64 = 256 * 1024;
+
 // ---- relay --------------------------------------------------------------------------------
 
 /// Octets of one line of a next hop's reply: twice what RFC 5321 4.5.3.1.5 allows it.
@@ -243,6 +250,9 @@ pub const VERIFY_ACCEPTED_ENTRIES: usize = 32_768;
 
 /// Recipients remembered as refused, a shard.
 pub const VERIFY_REFUSED_ENTRIES: usize = 8_192;
+/// Octets that a connection to a next hop may still send when it is closed: QUIT. More is the rest of
+/// a body.
+pub const FAREWELL_OCTETS: u64 = 512;
 
 // ---- scan ---------------------------------------------------------------------------------
 
@@ -349,6 +359,27 @@ pub const ACCEPT_FAILURES_IN_A_ROW: u32 = 16;
 /// Clients told that the gateway is full, through the spare descriptor, before a listener rests.
 pub const ACCEPT_SHED_AT_ONCE: u32 = 64;
 
+/// Default of the connections that one source (an IPv4 address, an IPv6 /64) may have open at one
+/// listener.
+pub const CONNECTIONS_PER_SOURCE_DEFAULT: u32 = 50;
+
+/// TLS handshakes that one source may have under way at one listener: a source that may have more
+/// connections than usual has no more of them waiting to cost us a signature.
+pub const HANDSHAKES_PER_SOURCE: u32 = 50;
+
+/// Places in a shard's table of sources, of which each connection takes one at most.
+pub const SOURCES_MAX: usize = 65_536;
+
+/// Per cent of the permitted connections from which on a shard is under load.
+pub const LOAD_FROM_PERCENT: u32 = 80;
+
+/// Per cent of the permitted connections below which a shard is under load no longer. The distance
+/// keeps it from changing its mind with every client.
+pub const LOAD_UNTIL_PERCENT: u32 = 70;
+
+/// The longest wait for a command under load, where the usual one is longer.
+pub const IDLE_TIMEOUT_UNDER_LOAD: Duration = Duration::from_secs(60);
+
 /// Connections that wait in the kernel to be accepted, for one listener.
 pub const LISTEN_BACKLOG: u32 = 1_024;
 
@@ -373,6 +404,12 @@ pub const EXECUTOR_DESCRIPTORS: usize = 16;
 
 /// How long a closed connection may take to send what is left, before it is reset.
 pub const ORDERLY_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Slots of a shard's timer wheel: the longest usual timeouts are some turns of it.
+pub const WHEEL_SLOTS: usize = 4_096;
+
+/// The stretch of time of one slot, in microseconds. With [`WHEEL_SLOTS`] a turn is 67 s.
+pub const WHEEL_SLOT_US: u64 = 1 << 14;
 
 /// How long a shard that is told to stop waits for its open transactions.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -629,4 +666,7 @@ const _: () = assert!(LEDGER_ANSWER_TIMEOUT.as_secs() < 60);
 const _: () = assert!(
     HOP_DELIVERY_TIMEOUT.as_secs() + SCAN_BUDGET_MAX.as_secs() < LEDGER_COMMIT_MAX.as_secs()
 );
+const _: () = assert!(SOCKETS_MAX as usize <= SOURCES_MAX);
+const _: () = assert!(LOAD_UNTIL_PERCENT < LOAD_FROM_PERCENT && LOAD_FROM_PERCENT < 100);
+const _: () = assert!(WHEEL_SLOTS.is_power_of_two() && WHEEL_SLOTS.is_multiple_of(64));
 const _: () = assert!(TICK_BUSY_MS < TICK_IDLE_MS && PREEMPT_TIMER_MS >= 100);

@@ -35,7 +35,8 @@ pub use trust::{Networks, Trust};
 
 use crate::ledger::{self, Resumes};
 use crate::limits::{
-    INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT, OUTPUT_PENDING_OCTETS, PROXY_TIMEOUT,
+    IDLE_TIMEOUT_UNDER_LOAD, INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT,
+    OUTPUT_PENDING_OCTETS, PROXY_TIMEOUT,
 };
 use crate::now::{Now, Tick};
 use crate::relay::{Board, Outcome, Plan, Probe, Protocol, Recipient, Verification};
@@ -53,6 +54,7 @@ use recording::Question;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One client's session.
 #[derive(Debug)]
@@ -101,6 +103,8 @@ pub struct Session {
     stalled_since: Tick,
     /// When a message was last accepted, or the connection made.
     progress_at: Tick,
+    /// Connections are scarce.
+    under_load: bool,
 }
 
 /// What the sessions of a shard have in common.
@@ -284,6 +288,7 @@ impl Session {
             waiting_since: now.tick,
             stalled_since: now.tick,
             progress_at: now.tick,
+            under_load: false,
         };
         session.open(now);
         session
@@ -315,6 +320,11 @@ impl Session {
     /// From now on these tables decide: for messages that have not begun.
     pub fn retable(&mut self, tables: Arc<Tables>) {
         self.shared.tables = tables;
+    }
+
+    /// Connections are scarce, or are so no longer: a client that says nothing is let go sooner.
+    pub fn under_load(&mut self, under_load: bool) {
+        self.under_load = under_load;
     }
 
     /// Takes the answer to an [`Ask`]. An answer that nobody waits for any more is passed over.
@@ -435,7 +445,7 @@ impl Session {
             | State::Mail(_)
             | State::Rcpt(_)
             | State::Resumed(_)
-            | State::Chunks(_) => Some((self.waiting_since + listener.idle_timeout).min(life)),
+            | State::Chunks(_) => Some((self.waiting_since + self.idle_timeout()).min(life)),
             // A message that is coming is brought to its end, whatever the age of its connection.
             State::Body(intake) => Some(intake.deadline(listener)),
             State::Chunk { message, .. } => Some(message.deadline(listener)),
@@ -738,6 +748,14 @@ impl Session {
         self.shared.tally.messages_lost.count();
         self.effects.push_back(Effect::Record(Box::new(record)));
         true
+    }
+
+    /// The longest wait for a command.
+    fn idle_timeout(&self) -> Duration {
+        match self.under_load {
+            true => self.listener.idle_timeout.min(IDLE_TIMEOUT_UNDER_LOAD),
+            false => self.listener.idle_timeout,
+        }
     }
 
     fn write_deadline(&self) -> Option<Tick> {

@@ -43,6 +43,8 @@ pub struct Listener {
     pub prdr: bool,
     /// When the verdicts are so late, the 353 of a PRDR block goes out before them.
     pub prdr_353_after: Duration,
+    /// Connections that one source may have open here; 0 is no limit.
+    pub connections_per_source: u32,
     /// How much is remembered of transactions that clients give an id (RESUME).
     pub resume: ResumeLevel,
     /// CHECKPOINT, the older form of it, is offered as well.
@@ -158,6 +160,11 @@ pub struct Tables {
 }
 
 impl Listener {
+    /// Whether clients expect TLS from the first octet.
+    pub fn is_implicit_tls(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.mode == TlsMode::Implicit)
+    }
+
     /// A listener with every setting at its default.
     pub fn new(name: &str, protocol: Protocol, hostname: &str) -> Listener {
         Listener {
@@ -176,6 +183,7 @@ impl Listener {
             binarymime: Offer::WhenHonoured,
             prdr: true,
             prdr_353_after: limits::PRDR_353_AFTER_DEFAULT,
+            connections_per_source: limits::CONNECTIONS_PER_SOURCE_DEFAULT,
             resume: ResumeLevel::Off,
             checkpoint: false,
             replay: false,

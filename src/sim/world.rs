@@ -11,7 +11,7 @@ use crate::session::{
     Answer, Ask, Client, Effect, Gone, LedgerLine, Listener, Record, Session, Shared, Tables,
 };
 use crate::tally::Tally;
-use crate::tls::TlsFacts;
+use crate::tls::{TlsFacts, TlsStream};
 use crate::tools::sink::{Kept, Misdeed, Point, Script, SinkEffect, SinkSession};
 use crate::wire::{Budget, Output, replies};
 use core::net::IpAddr;
@@ -123,6 +123,9 @@ struct ClientSide {
     over: bool,
     /// The last octets that the server sent have reached the client.
     acknowledged: bool,
+    /// The server's side of TLS, once it has begun.
+    tls: Option<Box<TlsStream>>,
+    listener: Arc<Listener>,
     to_session: Stream,
     to_client: Stream,
 }
@@ -157,7 +160,8 @@ struct Scheduled {
 enum Event {
     ToSession(ClientId, Vec<u8>),
     ClientGone(ClientId, Gone),
-    ToClient(ClientId, Vec<u8>),
+    /// Octets for a client, and for how many plain ones of its session they stand.
+    ToClient(ClientId, Vec<u8>, usize),
     ServerEnded(ClientId),
     HopConnected(HopId),
     HopLost(HopId),
@@ -226,13 +230,16 @@ impl World {
         let id = ClientId(self.clients.len());
         let session_id = format!("sim{}", id.0);
         let client = Client { address: Some(from), port: None, session_id, seat: id.0 as u64 };
-        let session = Session::new(listener, self.shared.clone(), client, self.now());
+        let own = Arc::clone(&listener);
+        let session = Session::new(own, self.shared.clone(), client, self.now());
         self.clients.push(ClientSide {
             session,
             received: Vec::new(),
             server_ended: false,
             over: false,
             acknowledged: false,
+            tls: None,
+            listener,
             to_session: Stream::default(),
             to_client: Stream::default(),
         });
@@ -387,7 +394,7 @@ impl World {
         match event {
             Event::ToSession(id, octets) => self.session_receives(id, &octets),
             Event::ClientGone(id, gone) => self.client_gone(id, gone),
-            Event::ToClient(id, octets) => self.client_receives(id, octets),
+            Event::ToClient(id, octets, plain) => self.client_receives(id, octets, plain),
             Event::ServerEnded(id) => self.clients[id.0].server_ended = true,
             Event::HopConnected(id) => {
                 self.relay.connected(id, self.now);
@@ -422,8 +429,67 @@ impl World {
             if client.acknowledged && client.session.awaits_acknowledgement() {
                 client.session.reply_acknowledged();
             }
-            client.session.receive(octets, now);
+            match &mut client.tls {
+                Some(_) => self.sealed_came(id, octets),
+                None => client.session.receive(octets, now),
+            }
             self.drain_session(id);
+        }
+    }
+
+    /// The session wants TLS; its client has sent these octets already.
+    fn clients_tls_begins(&mut self, id: ClientId, early: &[u8]) {
+        let client = &mut self.clients[id.0];
+        let tls = client.listener.tls.as_ref();
+        let stream = tls.and_then(|tls| TlsStream::server(&tls.server).ok());
+        client.tls = stream.map(Box::new);
+        match client.tls {
+            Some(_) if early.is_empty() => {}
+            Some(_) => self.sealed_came(id, early),
+            None => self.client_gone(id, Gone::Lost),
+        }
+    }
+
+    /// Sealed octets of a client: what is in them is its session's.
+    fn sealed_came(&mut self, id: ClientId, sealed: &[u8]) {
+        let now = self.now();
+        let client = &mut self.clients[id.0];
+        let Some(tls) = &mut client.tls else { return };
+        let (handshaking, open) = (tls.facts().is_none(), !tls.peer_closed());
+        let mut plain = Vec::new();
+        let failed = tls.receive(sealed, &mut plain).is_err();
+        if let Some(facts) = tls.facts().filter(|_| handshaking).cloned() {
+            client.session.secured(facts, now);
+        }
+        if !plain.is_empty() {
+            client.session.receive(&plain, now);
+        }
+        let closed = tls.peer_closed() && open;
+        self.send_sealed(id);
+        match (failed, closed) {
+            (true, _) => {
+                self.clients[id.0].server_ended = true;
+                self.client_gone(id, Gone::Lost);
+            }
+            (false, true) => self.client_gone(id, Gone::HalfClosed),
+            (false, false) => {}
+        }
+    }
+
+    /// Sends what TLS has to say by itself.
+    fn send_sealed(&mut self, id: ClientId) {
+        let octets = self.clients[id.0].sealed(Vec::new());
+        if !octets.is_empty() {
+            let due = self.arrival(|world| &mut world.clients[id.0].to_client);
+            self.schedule(due, Event::ToClient(id, octets, 0));
+        }
+    }
+
+    /// The server's side ends; under TLS it says so.
+    fn say_farewell(&mut self, id: ClientId) {
+        if let Some(tls) = &mut self.clients[id.0].tls {
+            tls.close();
+            self.send_sealed(id);
         }
     }
 
@@ -438,10 +504,10 @@ impl World {
         self.drain_session(id);
     }
 
-    fn client_receives(&mut self, id: ClientId, octets: Vec<u8>) {
+    fn client_receives(&mut self, id: ClientId, octets: Vec<u8>, plain: usize) {
         let now = self.now();
         let client = &mut self.clients[id.0];
-        client.session.sent(octets.len(), now);
+        client.session.sent(plain, now);
         client.acknowledged = !client.over;
         if !client.over {
             client.received.push(octets);
@@ -528,7 +594,9 @@ impl World {
             match effect {
                 Effect::Send(octets) => {
                     let due = self.arrival(|world| &mut world.clients[id.0].to_client);
-                    self.schedule(due, Event::ToClient(id, octets));
+                    let plain = octets.len();
+                    let octets = self.clients[id.0].sealed(octets);
+                    self.schedule(due, Event::ToClient(id, octets, plain));
                 }
                 Effect::Ask(Ask::Relay(plan)) => {
                     self.relay.start(Ticket(id.0 as u64), plan, self.now);
@@ -539,9 +607,10 @@ impl World {
                     self.relay.verify(Ticket(id.0 as u64), probe, self.now);
                     self.drain_relay();
                 }
-                Effect::StartTls(_) => {}
+                Effect::StartTls(early) => self.clients_tls_begins(id, &early),
                 Effect::Record(record) => self.records.push(*record),
                 Effect::ShutdownWrite | Effect::Close => {
+                    self.say_farewell(id);
                     let due = self.arrival(|world| &mut world.clients[id.0].to_client);
                     self.schedule(due, Event::ServerEnded(id));
                 }
@@ -751,6 +820,19 @@ impl World {
             self.relay.plans_open() <= asking.len() + questions.count(),
             "each open plan has its session"
         );
+    }
+}
+
+impl ClientSide {
+    /// Octets as they leave for the client.
+    fn sealed(&mut self, octets: Vec<u8>) -> Vec<u8> {
+        match &mut self.tls {
+            None => octets,
+            Some(tls) => {
+                tls.send(&octets);
+                tls.take_sealed()
+            }
+        }
     }
 }
 

@@ -6,11 +6,14 @@ use postern::policy::{
 };
 use postern::relay::{Address, NextHop, Protocol, Route, Routes};
 use postern::scan::{RuleSpec, Rules, Score, Surface, TagId, TagSet, Tags};
-use postern::session::{Listener, Mixed, Networks, Offer, ResumeLevel, Tables, Trust};
+use postern::session::{
+    Listener, ListenerTls, Mixed, Networks, Offer, ResumeLevel, Tables, TlsMode, Trust,
+};
+use postern::tls::{ClientTls, HopTrust, Identity, Pem, ServerTls};
 use postern::tools::sink::{KeptMessage, Script};
 use postern::wire::{Newlines, Reply, replies};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// The server's name.
@@ -75,6 +78,33 @@ fn here() -> Networks {
     Networks::new(vec!["127.0.0.0/8".parse().expect("a network")])
 }
 
+/// 2026-11-24, within the period of the certificate.
+const TODAY: i64 = 1_795_500_000;
+
+/// The server's certificate: made once, good for its name.
+fn server_tls() -> Arc<ServerTls> {
+    static TLS: LazyLock<Arc<ServerTls>> = LazyLock::new(|| {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let parameters = rcgen::CertificateParams::new(vec![HOSTNAME.to_owned()]).expect("a name");
+        let certificate = parameters.self_signed(&key).expect("a certificate").pem();
+        let key = key.serialize_pem();
+        let identity = Identity {
+            certificates: Pem { path: "cert.pem", octets: certificate.as_bytes() },
+            key: Pem { path: "key.pem", octets: key.as_bytes() },
+        };
+        Arc::new(ServerTls::from_pem(&[identity], None, TODAY).expect("it was just made"))
+    });
+    Arc::clone(&TLS)
+}
+
+/// What clients do handshakes with; any certificate is good.
+pub fn client_tls() -> &'static ClientTls {
+    static TLS: LazyLock<ClientTls> = LazyLock::new(|| {
+        ClientTls::from_pem(HOSTNAME, HopTrust::Anybody, None, TODAY).expect("nothing is needed")
+    });
+    &TLS
+}
+
 /// The settings of a vector that sets nothing.
 pub fn base_listener() -> Listener {
     Listener {
@@ -82,6 +112,7 @@ pub fn base_listener() -> Listener {
         messages_max: 100,
         quarantine: Some(QUARANTINE),
         trust: Trust { resume: here(), ..Trust::default() },
+        tls: Some(ListenerTls { server: server_tls(), mode: TlsMode::Offered }),
         smtputf8: Offer::Always,
         dsn: Offer::Always,
         binarymime: Offer::Never,
@@ -255,6 +286,16 @@ fn apply(listener: &mut Listener, setting: &Setting) -> Result<(), String> {
         }
         "checkpoint" => listener.checkpoint = switch()?,
         "replay" => listener.replay = switch()?,
+        "starttls" => {
+            if !switch()? {
+                listener.tls = None;
+            }
+        }
+        "require-tls" => {
+            if let (true, Some(tls)) = (switch()?, &mut listener.tls) {
+                tls.mode = TlsMode::Required;
+            }
+        }
         "idle" => listener.idle_timeout = span(value).ok_or_else(unknown)?,
         "banner-pause" => listener.banner_pause = span(value).ok_or_else(unknown)?,
         "early-talk" => {
@@ -289,13 +330,7 @@ fn apply(listener: &mut Listener, setting: &Setting) -> Result<(), String> {
 }
 
 /// Settings of features that are not there yet, with the values that ask for nothing.
-const LATER_DEFAULTS: [(&str, &str); 5] = [
-    ("starttls", "on"),
-    ("starttls", "off"),
-    ("require-tls", "off"),
-    ("maxconn", "1000"),
-    ("on-scan-fail", "defer"),
-];
+const LATER_DEFAULTS: [(&str, &str); 2] = [("maxconn", "1000"), ("on-scan-fail", "defer")];
 
 /// `300ms`, `20s`.
 fn span(text: &str) -> Option<Duration> {
