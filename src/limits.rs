@@ -116,6 +116,10 @@ pub const JUNK_DEFAULT: u32 = 100;
 /// Default of the RCPTs of one connection for recipients that do not exist.
 pub const UNKNOWN_RECIPIENTS_DEFAULT: u32 = 50;
 
+/// So many accepted RCPTs of a connection excuse one for a recipient that does not exist, beyond the
+/// number that is allowed to anybody: lists are a little stale, guesses are nearly all wrong.
+pub const KNOWN_FOR_ONE_UNKNOWN: u32 = 10;
+
 /// Default of the Received fields that are a loop. RFC 5321 6.3 wants at least 100.
 pub const RECEIVED_DEFAULT: u32 = 100;
 

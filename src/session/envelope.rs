@@ -1,6 +1,7 @@
 //! MAIL and RCPT: who sends, and to whom.
 
 use super::{Ask, Effect, Mixed, Offer, Session, State, Tables};
+use crate::limits::KNOWN_FOR_ONE_UNKNOWN;
 use crate::now::{Now, Tick};
 use crate::policy::{ClassId, Standing};
 use crate::relay::{Envelope, HopOffers, Probe, Protocol, Recipient, Verification};
@@ -165,6 +166,7 @@ impl Session {
 
     fn recipient_accepted(&mut self, mut transaction: Box<Transaction>, recipient: Recipient) {
         self.shared.tally.recipients_accepted.count();
+        self.known_recipients = self.known_recipients.saturating_add(1);
         if !transaction.classes.contains(&recipient.class) {
             transaction.classes.push(recipient.class);
         }
@@ -180,13 +182,19 @@ impl Session {
             true => State::Mail(transaction),
             false => State::Rcpt(transaction),
         };
-        // who guesses names is let go before it has learned many.
         let unknown = reply.enhanced() == Some(Enhanced { subject: 1, detail: 1 });
         self.unknown_recipients += u32::from(unknown);
-        if unknown && self.unknown_recipients >= self.listener.unknown_recipients_max {
+        if unknown && self.unknown_recipients >= self.unknown_recipients_allowed() {
             return self.end_session(&replies::TOO_MANY_UNKNOWN, now);
         }
         self.envelope_fault(reply, now);
+    }
+
+    /// The unknown recipient with this number closes. A-32: who guesses names is let go before it has
+    /// learned many; a sender whose list is a little stale meets some among many that are known.
+    pub(super) fn unknown_recipients_allowed(&self) -> u32 {
+        let for_known = self.known_recipients / KNOWN_FOR_ONE_UNKNOWN;
+        self.listener.unknown_recipients_max.max(for_known)
     }
 
     /// Whether a recipient can be taken into this transaction, as far as we know ourselves.

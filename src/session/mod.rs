@@ -78,6 +78,7 @@ pub struct Session {
     junk: u32,
     messages: u32,
     transactions: u32,
+    known_recipients: u32,
     unknown_recipients: u32,
     /// A MAIL was refused: what follows from that is no further error.
     mail_refused: bool,
@@ -251,6 +252,7 @@ impl Session {
             junk: 0,
             messages: 0,
             transactions: 0,
+            known_recipients: 0,
             unknown_recipients: 0,
             mail_refused: false,
             connection: Connection::Open,

@@ -513,6 +513,32 @@ fn an_end_that_is_not_read_is_noted_once() {
     assert_eq!(lone.records.len(), 1);
 }
 
+// ---- guesses --------------------------------------------------------------------------------
+
+// the 50th unknown recipient of a connection closes it; one miss among ten hits is no guess.
+#[test]
+fn a_32_who_guesses_names_is_cut_off_and_whose_list_is_stale_is_not() {
+    let mut lone = Lone::on(Listener { junk_max: 10_000, ..smtp() });
+    lone.say("EHLO client.example\r\nMAIL FROM:<a@client.example>\r\n");
+    for _ in 1..50 {
+        assert_eq!(lone.say("RCPT TO:<nouser@example.net>\r\n"), "550");
+    }
+    assert_eq!(lone.say("RCPT TO:<nouser@example.net>\r\n"), "421");
+    let mut lone = Lone::on(Listener { junk_max: 10_000, ..smtp() });
+    lone.say("EHLO client.example\r\n");
+    let (hit, miss) = ("RCPT TO:<u@example.net>\r\n", "RCPT TO:<nouser@example.net>\r\n");
+    let envelope =
+        format!("MAIL FROM:<a@client.example>\r\n{}{}RSET\r\n", hit.repeat(48), miss.repeat(2));
+    let told = format!("250{} 550 550 250", " 250".repeat(48));
+    for _ in 0..200 {
+        assert_eq!(lone.say(&envelope), told);
+    }
+    // What was earned is used up at last.
+    assert_eq!(lone.say("MAIL FROM:<a@client.example>\r\n"), "250");
+    let misses = (1..).take_while(|_| lone.say(miss) == "550").count();
+    assert_eq!(misses as u32 + 1, 200 * 48 / 10 - 400);
+}
+
 // ---- anything in any order ------------------------------------------------------------------
 
 /// Something that happens to a session.
