@@ -437,7 +437,7 @@ mod tests {
 
     // 501 for what is known and wrong or given twice, 555 for what is not known.
     #[test]
-    fn parameters_of_mail() {
+    fn a_21_parameters_of_mail() {
         let table = [
             ("FROM:<>", 250),
             ("from: <a@b> SIZE=1 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=abc+2B1", 250),
