@@ -71,10 +71,7 @@ fn listeners() -> impl Strategy<Value = Listener> {
     ]);
     let switches = prop::array::uniform6(any::<bool>());
     (modes, switches).prop_map(|(mode, [lmtp, proxy, peer, early, normalize, small])| {
-        let here = |on| match on {
-            true => Networks::new(vec!["192.0.2.0/24".parse().unwrap()]),
-            false => Networks::default(),
-        };
+        let if_on = |on| if on { here() } else { Networks::default() };
         Listener {
             size_octets_max: if small { 1_000 } else { 0 },
             recipients_max: 3,
@@ -88,7 +85,7 @@ fn listeners() -> impl Strategy<Value = Listener> {
             banner_pause: Duration::from_secs(u64::from(early)),
             early_talk_refused: small,
             tls: mode.map(tls),
-            trust: Trust { proxy: here(proxy), xclient: here(peer), xforward: here(peer) },
+            trust: trust(if_on(proxy), if_on(peer)),
             ..listener(if lmtp { Protocol::Lmtp } else { Protocol::Smtp })
         }
     })

@@ -42,10 +42,7 @@ fn bad_endings() -> Vec<Ending> {
     let ehlo = |rest: &str| format!("EHLO client.example\r\n{rest}");
     let mail = |rest: &str| ehlo(&format!("{ENVELOPE}{rest}"));
     let on = |said: String, then| Ending::of(smtp(), said, then);
-    let proxied = || {
-        let proxy = Networks::new(vec!["192.0.2.0/24".parse().unwrap()]);
-        Listener { trust: Trust { proxy, ..Trust::default() }, ..smtp() }
-    };
+    let proxied = || Listener { trust: trust(here(), Networks::default()), ..smtp() };
     let sealed = |mode| Listener { tls: Some(tls(mode)), ..smtp() };
     let few = || Listener {
         errors_max: 2,
@@ -106,10 +103,7 @@ fn bad_endings() -> Vec<Ending> {
 }
 
 fn good_endings() -> Vec<Ending> {
-    let proxied = || {
-        let proxy = Networks::new(vec!["192.0.2.0/24".parse().unwrap()]);
-        Listener { trust: Trust { proxy, ..Trust::default() }, ..smtp() }
-    };
+    let proxied = || Listener { trust: trust(here(), Networks::default()), ..smtp() };
     let (fin, rst) = (Then::Goes(Gone::HalfClosed), Then::Goes(Gone::Lost));
     vec![
         Ending::of(smtp(), "", fin),

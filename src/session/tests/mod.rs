@@ -171,6 +171,17 @@ fn lmtp() -> Listener {
     listener(Protocol::Lmtp)
 }
 
+/// Trust in peers of these networks: for their PROXY header, and for what they tell by commands.
+fn trust(proxy: Networks, told: Networks) -> Trust {
+    let proxy = Trust { proxy, ..Trust::default() };
+    Trust { xclient: told.clone(), xforward: told, ..proxy }
+}
+
+/// The network of the client.
+fn here() -> Networks {
+    Networks::new(vec!["192.0.2.0/24".parse().unwrap()])
+}
+
 /// Certificates that no handshake of these tests looks at.
 fn tls(mode: TlsMode) -> ListenerTls {
     ListenerTls { server: Arc::new(ServerTls {}), mode }

@@ -24,8 +24,7 @@ fn early_talk_is_judged_when_the_banner_is_due() {
 // A port is told onward only together with the address that it belongs to.
 #[test]
 fn a_port_belongs_to_its_address() {
-    let here = || Networks::new(vec!["192.0.2.0/24".parse().unwrap()]);
-    let trust = Trust { xclient: here(), ..Trust::default() };
+    let trust = trust(Networks::default(), here());
     let table = [
         ("", Some(4711)),
         ("XCLIENT NAME=real.example\r\n", Some(4711)),
@@ -49,8 +48,7 @@ fn a_port_belongs_to_its_address() {
 #[test]
 fn a_11_a_peer_without_an_address_is_trusted_with_nothing() {
     let all = || Networks::new(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]);
-    let trust = || Trust { proxy: all(), xclient: all(), xforward: all(), ..Trust::default() };
-    let listener = Listener { trust: trust(), normalized_from: all(), ..smtp() };
+    let listener = Listener { trust: trust(all(), all()), normalized_from: all(), ..smtp() };
     let mut lone = Lone::from(None, listener, Board::new(1), 1 << 20);
     assert_eq!(lone.codes(), "220", "no PROXY header is awaited");
     lone.say("EHLO client.example\r\n");
@@ -92,8 +90,7 @@ fn a_25_what_stands_behind_starttls_is_never_run() {
 // Where the client is, which a trusted peer has told, stays.
 #[test]
 fn a_26_what_was_learned_in_clear_is_void() {
-    let here = || Networks::new(vec!["192.0.2.0/24".parse().unwrap()]);
-    let trust = Trust { xclient: here(), xforward: here(), ..Trust::default() };
+    let trust = trust(Networks::default(), here());
     let mut lone = Lone::on(Listener { tls: Some(tls(TlsMode::Offered)), trust, ..smtp() });
     assert_eq!(lone.say("XCLIENT ADDR=198.51.100.7\r\nEHLO clear.example\r\n"), "220 220 250");
     assert_eq!(lone.say("XFORWARD ADDR=203.0.113.9 IDENT=clear\r\n"), "250");
