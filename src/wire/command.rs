@@ -215,7 +215,7 @@ impl<'a> Mail<'a> {
             envid: None,
         };
         for parameter in parameters(rest) {
-            mail.take(Parameter::read(parameter)?, offers)?;
+            mail.take(Parameter::read(parameter, offers)?, offers)?;
         }
         match mail.reverse_path {
             ReversePath::Mailbox(mailbox) if mailbox.needs_smtputf8() && !mail.smtputf8 => {
@@ -275,7 +275,7 @@ impl<'a> Rcpt<'a> {
         let (forward_path, rest) = ForwardPath::read(path).map_err(|_| replies::BAD_RECIPIENT)?;
         let mut rcpt = Rcpt { forward_path, notify: None, orcpt: None };
         for parameter in parameters(rest) {
-            rcpt.take(Parameter::read(parameter)?, offers)?;
+            rcpt.take(Parameter::read(parameter, offers)?, offers)?;
         }
         match rcpt.forward_path {
             ForwardPath::Mailbox(mailbox) if mailbox.needs_smtputf8() && !smtputf8 => {
@@ -329,7 +329,12 @@ struct Parameter<'a> {
 impl<'a> Parameter<'a> {
     /// RFC 5321 4.1.2: esmtp-keyword is letters, digits and hyphens, and does not begin with a
     /// hyphen; esmtp-value is any printable octet but `=`.
-    fn read(text: &'a [u8]) -> Result<Parameter<'a>, Reply> {
+    fn read(text: &'a [u8], offers: Offers) -> Result<Parameter<'a>, Reply> {
+        // RFC 5321 2.2.1: extensions are known after EHLO only; what stands here then is no
+        // parameter, well formed or not.
+        if !offers.extended {
+            return Err(replies::UNKNOWN_PARAMETER);
+        }
         let (keyword, value) = match memchr(b'=', text) {
             Some(at) => (&text[..at], Some(&text[at + 1..])),
             None => (text, None),
@@ -474,7 +479,10 @@ mod tests {
         for (argument, code) in table {
             assert_eq!(mail_reply(argument, ALL), code, "{argument}");
         }
-        assert_eq!(mail_reply("FROM:<a@b> SIZE=1", Offers::default()), 555);
+        for parameter in ["SIZE=1", "=x", "WIBBLE", "SIZE="] {
+            let argument = format!("FROM:<a@b> {parameter}");
+            assert_eq!(mail_reply(&argument, Offers::default()), 555, "{parameter}");
+        }
         let few = Offers { extended: true, ..Offers::default() };
         for parameter in ["PRDR", "REQUIRETLS", "SMTPUTF8", "RET=FULL", "ENVID=a"] {
             assert_eq!(mail_reply(&format!("FROM:<a@b> {parameter}"), few), 555, "{parameter}");
