@@ -59,6 +59,9 @@ pub const RECIPIENTS_DEFAULT: usize = 100;
 /// recipient costs memory of its transaction.
 pub const RECIPIENTS_MAX: usize = 10_000;
 
+/// The highest value that LIMITS can announce; a limit beyond it is kept all the same. RFC 9422 4.
+pub const LIMIT_VALUE_MAX: u32 = 999_999;
+
 /// Default of the MAIL commands of one connection, announced as MAILMAX (RFC 9422).
 pub const MESSAGES_DEFAULT: u32 = 1_000;
 
@@ -329,7 +332,7 @@ pub const BODY_MEMORY_DEFAULT: u64 = 256 << 20;
 const _: () = assert!(PATH_OCTETS < COMMAND_LINE_OCTETS);
 const _: () = assert!((COMMAND_LINE_OCTETS as u64) < COMMAND_LINE_SWALLOWED_OCTETS);
 const _: () = assert!(RECIPIENTS_DEFAULT >= 100 && RECEIVED_DEFAULT >= 100);
-const _: () = assert!(RECIPIENTS_MAX <= 999_999);
+const _: () = assert!(RECIPIENTS_MAX <= LIMIT_VALUE_MAX as usize);
 const _: () = assert!(HOP_FINAL_TIMEOUT.as_secs() < HOP_DELIVERY_TIMEOUT.as_secs());
 const _: () = assert!(HOP_DELIVERY_TIMEOUT.as_secs() < 600);
 const _: () = assert!(TAGS_MAX.is_multiple_of(64));

@@ -58,6 +58,7 @@ impl Session {
     }
 
     pub(super) fn mail(&mut self, argument: &[u8], now: Now) {
+        // RFC 5321 4.1.4: EHLO or HELO first; MAIL only where no transaction is open, else 503.
         if self.greeting.is_none() {
             return self.fault(&replies::GREET_FIRST, now);
         }
@@ -67,6 +68,7 @@ impl Session {
         if !matches!(self.state, State::Ready) {
             return self.fault(&replies::NESTED_MAIL, now);
         }
+        // RFC 9422 4.1: MAILMAX counts MAIL commands, whether they succeed or fail.
         if self.messages >= self.listener.messages_max {
             return self.end_session(&replies::TOO_MANY_MESSAGES, now);
         }
@@ -126,7 +128,8 @@ impl Session {
                 self.state = State::Chunks(message);
                 return self.fault(&replies::BDAT_ONLY, now);
             }
-            // What only follows from a refused MAIL is no further error of the client.
+            // RFC 5321 3.3: 503 without MAIL. What only follows from a refused MAIL is no further
+            // error of the client.
             _ if self.mail_refused => return self.reply(&replies::MAIL_FIRST),
             _ => return self.fault(&replies::MAIL_FIRST, now),
         };

@@ -348,6 +348,7 @@ impl Session {
             State::Proxy(_) => return self.abandon("no PROXY header came", now),
             State::Handshake => return self.abandon("the TLS handshake took too long", now),
             State::Judging(_) | State::Committing(_) => self.wait_is_over(now),
+            // RFC 5321 4.5.3.2.7 for commands, 4.5.3.2.5 for the message.
             _ => {
                 if !self.keeps_pace(now) {
                     self.shared.tally.timeouts.count();
@@ -610,7 +611,8 @@ impl Session {
         }
     }
 
-    /// Gives the last reply. What the client still sends is dropped for a moment, as a close with
+    /// Gives the last reply (RFC 5321 3.8: never a close without a word, but where none could be
+    /// understood). What the client still sends is dropped for a moment, as a close with
     /// unread input would make the kernel send a reset that can destroy the reply.
     fn end_session(&mut self, reply: &Reply, now: Now) {
         if !self.lose_message(reply.text(), now) && !reply.is_positive() {

@@ -19,6 +19,18 @@ fn early_talk_is_judged_when_the_banner_is_due() {
     }
 }
 
+// RFC 9422 4: limits are announced with one to six digits.
+#[test]
+fn what_limits_announces_has_at_most_six_digits() {
+    for (messages_max, told) in [(0, "1"), (1, "1"), (999_999, "999999"), (u32::MAX, "999999")] {
+        let mut lone = Lone::on(Listener { messages_max, ..smtp() });
+        lone.session.receive(b"EHLO client.example\r\n", lone.now());
+        lone.drain();
+        let text = String::from_utf8(lone.sent.clone()).unwrap();
+        assert!(text.contains(&format!("-LIMITS RCPTMAX=100 MAILMAX={told}\r\n")), "{text}");
+    }
+}
+
 // ---- who the client is -------------------------------------------------------------------------
 
 // A port is told onward only together with the address that it belongs to.
