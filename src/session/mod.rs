@@ -19,6 +19,7 @@ mod final_reply;
 mod intake;
 mod invariants;
 mod opening;
+mod pending;
 mod record;
 mod settings;
 #[cfg(test)]
@@ -45,6 +46,7 @@ use core::net::{IpAddr, SocketAddr};
 use decision::Decision;
 use envelope::Transaction;
 use intake::{Intake, Taken};
+use pending::Pending;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -68,7 +70,7 @@ pub struct Session {
     greeting: Option<Greeting>,
     lines: LineReader,
     /// Octets that came while the session waits for an answer.
-    pending: Vec<u8>,
+    pending: Pending,
     /// Reply octets that were not handed on yet.
     out: Vec<u8>,
     /// Reply octets that were handed on and not taken by the peer's side yet.
@@ -244,7 +246,7 @@ impl Session {
             welcomed: false,
             greeting: None,
             lines: LineReader::default(),
-            pending: Vec::new(),
+            pending: Pending::default(),
             out: Vec::new(),
             unsent_octets: 0,
             effects: VecDeque::new(),
@@ -268,12 +270,12 @@ impl Session {
     /// Takes octets of the client; under TLS, the plain ones.
     pub fn receive(&mut self, octets: &[u8], now: Now) {
         if self.waits() || !self.pending.is_empty() {
-            self.pending.extend_from_slice(octets);
+            self.pending.push(octets);
             self.run_pending(now);
         } else {
             let mut rest = octets;
             self.run(&mut rest, now);
-            self.pending.extend_from_slice(rest);
+            self.pending.push(rest);
         }
         self.settle(now);
     }
@@ -326,7 +328,7 @@ impl Session {
             Gone::HalfClosed => {}
             Gone::Lost => {
                 self.connection = Connection::Lost;
-                self.pending = Vec::new();
+                self.pending = Pending::default();
             }
         }
         self.settle(now);
@@ -461,9 +463,10 @@ impl Session {
             return;
         }
         let pending = std::mem::take(&mut self.pending);
-        let mut rest = pending.as_slice();
+        let mut rest = pending.octets();
         self.run(&mut rest, now);
-        self.pending = rest.to_vec();
+        let left = rest.len();
+        self.pending = pending.keep_last(left);
     }
 
     /// Takes octets one line or one stretch of content after the other, until all are taken or the
@@ -620,7 +623,7 @@ impl Session {
         }
         self.reply(reply);
         self.flush(now);
-        self.pending = Vec::new();
+        self.pending = Pending::default();
         self.effects.push_back(Effect::ShutdownWrite);
         self.state = State::Closing { until: now.tick + LINGER_TIMEOUT, dropped: 0 };
     }
@@ -633,7 +636,7 @@ impl Session {
             self.note_end(why, now);
         }
         self.connection = Connection::Lost;
-        self.pending = Vec::new();
+        self.pending = Pending::default();
         self.effects.push_back(Effect::Abort);
         // What the relay is at work on is brought to its end.
         if !matches!(self.state, State::Committing(_)) {
@@ -645,7 +648,7 @@ impl Session {
     fn close(&mut self, now: Now) {
         if !matches!(self.state, State::Closed) {
             self.flush(now);
-            self.pending = Vec::new();
+            self.pending = Pending::default();
             self.state = State::Closed;
             self.effects.push_back(Effect::Close);
         }

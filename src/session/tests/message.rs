@@ -85,7 +85,7 @@ fn a_16_a_chunk_of_2_to_the_63_is_read_in_the_memory_there_is() {
         most = most.max(lone.session.shared.budget.taken());
     }
     assert_eq!((most, lone.session.shared.budget.taken()), (64 * 1024, 0));
-    assert!(lone.ended.is_empty() && lone.session.pending.capacity() == 0);
+    assert!(lone.ended.is_empty() && lone.session.pending.is_empty());
 }
 
 // ---- guesses -----------------------------------------------------------------------------------
