@@ -544,6 +544,67 @@ fn a_33_good_values_are_passed_on_encoded() {
     assert!(line.contains(" ENVID=a+2B+3Db") && line.contains(" RET=HDRS"), "{line}");
 }
 
+// ---- A-34 -----------------------------------------------------------------------------------
+
+/// Addresses out of pieces that have a meaning somewhere.
+fn addresses() -> impl Strategy<Value = String> {
+    let pieces = [
+        "@",
+        "@",
+        "%",
+        "!",
+        "\"",
+        "\"",
+        "\\",
+        ":",
+        ",",
+        ".",
+        "[",
+        "]",
+        "<",
+        ">",
+        " ",
+        "ok1",
+        "lax1",
+        "example.net",
+        "example.net",
+        "EXAMPLE.com",
+        "evil.example",
+        "127.0.0.1",
+        "ok1@example.net",
+        "@evil.example",
+        "@x:",
+        "postmaster",
+    ];
+    prop::collection::vec(prop::sample::select(pieces.to_vec()), 1..8)
+        .prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 40, ..ProptestConfig::default() })]
+
+    // No address, however it is written, leads to a domain that is not served.
+    #[test]
+    fn a_34_next_hops_see_served_domains_only(tried in prop::collection::vec(addresses(), 50)) {
+        let many = 10_000;
+        let settings =
+            Listener { errors_max: many, unknown_recipients_max: many, ..base_listener() };
+        let mut talk = Talk::greeted("lmtp", &settings);
+        talk.say(format!("{MAIL}{RCPT}"));
+        let taken = tried.iter().filter(|it| talk.say(format!("RCPT TO:<{it}>\r\n")) == [250]);
+        let taken = taken.count();
+        prop_assert_eq!(talk.say("DATA\r\nSubject: x\r\n\r\n.\r\n").len(), 2 + taken);
+        for message in talk.stage.world.sinks()[0].kept.messages() {
+            prop_assert_eq!(message.recipients.len(), 1 + taken);
+            for recipient in message.recipients {
+                let text = String::from_utf8(recipient).unwrap().to_ascii_lowercase();
+                let served = text.ends_with("@example.net") || text.ends_with("@example.com");
+                prop_assert!(served && text.matches('@').count() == 1, "{}", text);
+            }
+        }
+    }
+}
+
 // ---- A-38 -----------------------------------------------------------------------------------
 
 #[test]

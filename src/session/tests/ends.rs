@@ -199,3 +199,25 @@ fn an_end_that_is_not_read_is_noted_once() {
     assert_eq!(lone.ended, ["shut", "abort", "close"]);
     assert_eq!(lone.records.len(), 1);
 }
+
+/// The record tells of the client that a trusted peer speaks for, and of the peer.
+#[test]
+fn a_bad_end_is_told_of_the_client_behind_a_trusted_peer() {
+    let (told, peer) = (IpAddr::from([198, 51, 100, 7]), IpAddr::from([192, 0, 2, 1]));
+    let proxied = "PROXY TCP4 198.51.100.7 192.0.2.2 1 25\r\n";
+    let claimed = "XCLIENT ADDR=198.51.100.7\r\n";
+    let bodies = ["GET / HTTP/1.1\r\n", "EHLO x\r\nMAIL FROM:<>\r\nBDAT x\r\n"];
+    for (trust, first) in [
+        (trust(here(), Networks::default()), proxied),
+        (trust(Networks::default(), here()), claimed),
+    ] {
+        for body in bodies {
+            let mut lone = Lone::on(Listener { trust: trust.clone(), ..smtp() });
+            lone.say(first);
+            lone.say(body);
+            assert_eq!(lone.records.len(), 1, "{first}{body}");
+            let record = &lone.records[0];
+            assert_eq!((record.client, record.peer), (Some(told), Some(peer)), "{first}{body}");
+        }
+    }
+}
