@@ -71,6 +71,9 @@ pub const RECIPIENTS_DEFAULT: usize = 100;
 /// recipient costs memory of its transaction.
 pub const RECIPIENTS_MAX: usize = 10_000;
 
+/// The highest value that LIMITS can announce; a limit beyond it is kept all the same. RFC 9422 4.
+pub const LIMIT_VALUE_MAX: u32 = 999_999;
+
 /// Default of the MAIL commands of one connection, announced as MAILMAX (RFC 9422).
 pub const MESSAGES_DEFAULT: u32 = 1_000;
 
@@ -127,6 +130,10 @@ pub const JUNK_DEFAULT: u32 = 100;
 
 /// Default of the RCPTs of one connection for recipients that do not exist.
 pub const UNKNOWN_RECIPIENTS_DEFAULT: u32 = 50;
+
+/// So many accepted RCPTs of a connection excuse one for a recipient that does not exist, beyond the
+/// number that is allowed to anybody: lists are a little stale, guesses are nearly all wrong.
+pub const KNOWN_FOR_ONE_UNKNOWN: u32 = 10;
 
 /// Default of the Received fields that are a loop. RFC 5321 6.3 wants at least 100.
 pub const RECEIVED_DEFAULT: u32 = 100;
@@ -638,7 +645,7 @@ pub const FILE_LOOK: Duration = Duration::from_secs(2);
 const _: () = assert!(PATH_OCTETS < COMMAND_LINE_OCTETS);
 const _: () = assert!((COMMAND_LINE_OCTETS as u64) < COMMAND_LINE_SWALLOWED_OCTETS);
 const _: () = assert!(RECIPIENTS_DEFAULT >= 100 && RECEIVED_DEFAULT >= 100);
-const _: () = assert!(RECIPIENTS_MAX <= 999_999);
+const _: () = assert!(RECIPIENTS_MAX <= LIMIT_VALUE_MAX as usize);
 const _: () = assert!(HOP_FINAL_TIMEOUT.as_secs() < HOP_DELIVERY_TIMEOUT.as_secs());
 const _: () = assert!(HOP_DELIVERY_TIMEOUT.as_secs() < 600);
 const _: () = assert!(HOP_IDLE_MAX <= HOP_CONNECTIONS_MAX);

@@ -2,6 +2,7 @@
 
 use super::{Greeting, Intake, Session, State};
 use crate::ledger::Transfer;
+use crate::limits::LIMIT_VALUE_MAX;
 use crate::now::Now;
 use crate::wire::{
     PeerCommand, Reply, Verb, XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES, greeting_name, replies,
@@ -37,14 +38,17 @@ impl Session {
             Verb::Rcpt => self.rcpt(argument, now),
             Verb::Data => self.data(argument, !input.is_empty(), now),
             Verb::Bdat => self.bdat(argument, now),
+            // RFC 5321 4.1.1.5: RSET clears the transaction, and is answered by 250 in any state.
             Verb::Rset => self.without_argument(argument, now, |session| {
                 session.mail_refused = false;
                 session.drop_transaction();
                 session.junk(&replies::OK, now);
             }),
+            // RFC 5321 4.1.1.9: a string behind NOOP is ignored.
             Verb::Noop => self.junk(&replies::OK, now),
             Verb::Help => self.junk(&replies::HELP, now),
             Verb::Vrfy => self.verify(argument, now),
+            // RFC 5321 4.1.1.10: an open transaction is dropped, the reply is sent, then we close.
             Verb::Quit => self.without_argument(argument, now, |session| {
                 session.drop_transaction();
                 session.quit_recorded();
@@ -96,7 +100,8 @@ impl Session {
             listener.hostname,
             listener.size_octets_max,
             listener.recipients_max,
-            listener.messages_max
+            // RFC 9422 4: a value has one to six digits, the first of which is not 0.
+            listener.messages_max.clamp(1, LIMIT_VALUE_MAX)
         );
         let offered = [
             (offers.binarymime, "BINARYMIME"),

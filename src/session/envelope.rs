@@ -2,6 +2,7 @@
 
 use super::recording::Recording;
 use super::{Ask, Effect, Mixed, Offer, Session, State, Tables};
+use crate::limits::KNOWN_FOR_ONE_UNKNOWN;
 use crate::now::{Now, Tick};
 use crate::policy::{ClassId, Standing};
 use crate::relay::{Envelope, HopOffers, Probe, Protocol, Recipient, Verification};
@@ -64,6 +65,7 @@ impl Session {
     }
 
     pub(super) fn mail(&mut self, argument: &[u8], now: Now) {
+        // RFC 5321 4.1.4: EHLO or HELO first; MAIL only where no transaction is open, else 503.
         if self.greeting.is_none() {
             return self.fault(&replies::GREET_FIRST, now);
         }
@@ -73,6 +75,7 @@ impl Session {
         if !matches!(self.state, State::Ready) {
             return self.fault(&replies::NESTED_MAIL, now);
         }
+        // RFC 9422 4.1: MAILMAX counts MAIL commands, whether they succeed or fail.
         if self.messages >= self.listener.messages_max {
             return self.end_session(&replies::TOO_MANY_MESSAGES, now);
         }
@@ -142,7 +145,8 @@ impl Session {
                 self.state = State::Chunks(message);
                 return self.fault(&replies::BDAT_ONLY, now);
             }
-            // What only follows from a refused MAIL is no further error of the client.
+            // RFC 5321 3.3: 503 without MAIL. What only follows from a refused MAIL is no further
+            // error of the client.
             _ if self.mail_refused => return self.reply(&replies::MAIL_FIRST),
             _ => return self.fault(&replies::MAIL_FIRST, now),
         };
@@ -185,6 +189,7 @@ impl Session {
 
     fn recipient_accepted(&mut self, mut transaction: Box<Transaction>, recipient: Recipient) {
         self.shared.tally.recipients_accepted.count();
+        self.known_recipients = self.known_recipients.saturating_add(1);
         if !transaction.classes.contains(&recipient.class) {
             transaction.classes.push(recipient.class);
         }
@@ -206,13 +211,19 @@ impl Session {
             true => State::Mail(transaction),
             false => State::Rcpt(transaction),
         };
-        // who guesses names is let go before it has learned many.
         let unknown = reply.enhanced() == Some(Enhanced { subject: 1, detail: 1 });
         self.unknown_recipients += u32::from(unknown);
-        if unknown && self.unknown_recipients >= self.listener.unknown_recipients_max {
+        if unknown && self.unknown_recipients >= self.unknown_recipients_allowed() {
             return self.end_session(&replies::TOO_MANY_UNKNOWN, now);
         }
         self.envelope_fault(reply, now);
+    }
+
+    /// The unknown recipient with this number closes. A-32: who guesses names is let go before it has
+    /// learned many; a sender whose list is a little stale meets some among many that are known.
+    pub(super) fn unknown_recipients_allowed(&self) -> u32 {
+        let for_known = self.known_recipients / KNOWN_FOR_ONE_UNKNOWN;
+        self.listener.unknown_recipients_max.max(for_known)
     }
 
     /// Whether a recipient can be taken into this transaction, as far as we know ourselves.

@@ -20,6 +20,7 @@ mod intake;
 mod invariants;
 mod joint;
 mod opening;
+mod pending;
 mod record;
 mod recording;
 mod settings;
@@ -50,6 +51,7 @@ use core::net::{IpAddr, SocketAddr};
 use decision::Decision;
 use envelope::Transaction;
 use intake::{Intake, Taken};
+use pending::Pending;
 use recording::Question;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -75,7 +77,7 @@ pub struct Session {
     greeting: Option<Greeting>,
     lines: LineReader,
     /// Octets that came while the session waits for an answer.
-    pending: Vec<u8>,
+    pending: Pending,
     /// Reply octets that were not handed on yet.
     out: Vec<u8>,
     /// Reply octets that were handed on and not taken by the peer's side yet.
@@ -85,6 +87,7 @@ pub struct Session {
     junk: u32,
     messages: u32,
     transactions: u32,
+    known_recipients: u32,
     unknown_recipients: u32,
     /// What RESUME has found.
     resumes: Option<Box<Resumes>>,
@@ -270,7 +273,7 @@ impl Session {
             welcomed: false,
             greeting: None,
             lines: LineReader::default(),
-            pending: Vec::new(),
+            pending: Pending::default(),
             out: Vec::new(),
             unsent_octets: 0,
             effects: VecDeque::new(),
@@ -278,6 +281,7 @@ impl Session {
             junk: 0,
             messages: 0,
             transactions: 0,
+            known_recipients: 0,
             unknown_recipients: 0,
             resumes: None,
             unconfirmed: None,
@@ -297,12 +301,12 @@ impl Session {
     /// Takes octets of the client; under TLS, the plain ones.
     pub fn receive(&mut self, octets: &[u8], now: Now) {
         if self.waits() || !self.pending.is_empty() {
-            self.pending.extend_from_slice(octets);
+            self.pending.push(octets);
             self.run_pending(now);
         } else {
             let mut rest = octets;
             self.run(&mut rest, now);
-            self.pending.extend_from_slice(rest);
+            self.pending.push(rest);
         }
         self.settle(now);
     }
@@ -373,7 +377,7 @@ impl Session {
             Gone::HalfClosed => {}
             Gone::Lost => {
                 self.connection = Connection::Lost;
-                self.pending = Vec::new();
+                self.pending = Pending::default();
             }
         }
         self.settle(now);
@@ -395,6 +399,7 @@ impl Session {
             State::Proxy(_) => return self.abandon("no PROXY header came", now),
             State::Handshake => return self.abandon("the TLS handshake took too long", now),
             State::Judging(_) | State::Committing(_) => self.wait_is_over(now),
+            // RFC 5321 4.5.3.2.7 for commands, 4.5.3.2.5 for the message.
             _ => {
                 if !self.keeps_pace(now) {
                     self.shared.tally.timeouts.count();
@@ -515,9 +520,10 @@ impl Session {
             return;
         }
         let pending = std::mem::take(&mut self.pending);
-        let mut rest = pending.as_slice();
+        let mut rest = pending.octets();
         self.run(&mut rest, now);
-        self.pending = rest.to_vec();
+        let left = rest.len();
+        self.pending = pending.keep_last(left);
     }
 
     /// Takes octets one line or one stretch of content after the other, until all are taken or the
@@ -690,7 +696,8 @@ impl Session {
         }
     }
 
-    /// Gives the last reply. What the client still sends is dropped for a moment, as a close with
+    /// Gives the last reply (RFC 5321 3.8: never a close without a word, but where none could be
+    /// understood). What the client still sends is dropped for a moment, as a close with
     /// unread input would make the kernel send a reset that can destroy the reply.
     fn end_session(&mut self, reply: &Reply, now: Now) {
         if !self.lose_message(reply.text(), now) && !reply.is_positive() {
@@ -698,7 +705,7 @@ impl Session {
         }
         self.reply(reply);
         self.flush(now);
-        self.pending = Vec::new();
+        self.pending = Pending::default();
         self.effects.push_back(Effect::ShutdownWrite);
         self.state = State::Closing { until: now.tick + LINGER_TIMEOUT, dropped: 0 };
     }
@@ -711,7 +718,7 @@ impl Session {
             self.note_end(why, now);
         }
         self.connection = Connection::Lost;
-        self.pending = Vec::new();
+        self.pending = Pending::default();
         self.effects.push_back(Effect::Abort);
         // What the relay is at work on is brought to its end.
         if !matches!(self.state, State::Committing(_)) {
@@ -723,7 +730,7 @@ impl Session {
     fn close(&mut self, now: Now) {
         if !matches!(self.state, State::Closed) {
             self.flush(now);
-            self.pending = Vec::new();
+            self.pending = Pending::default();
             self.state = State::Closed;
             self.gone_recorded();
             self.effects.push_back(Effect::Close);

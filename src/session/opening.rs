@@ -87,7 +87,7 @@ impl Session {
 
     /// The pause before the banner is over: now it is judged who did not wait for it.
     pub(super) fn banner_due(&mut self, now: Now) {
-        if self.refuses_early(&self.pending) {
+        if self.refuses_early(self.pending.octets()) {
             return self.end_session(&replies::EARLY_TALK, now);
         }
         self.banner(now);

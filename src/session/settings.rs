@@ -72,7 +72,7 @@ pub struct Listener {
     pub progress_timeout: Duration,
     /// Longest life of a connection; a message that is coming is brought to its end.
     pub session_timeout: Duration,
-    /// Longest wait for a whole TLS handshake, and for a whole PROXY header.
+    /// Longest wait for a whole TLS handshake.
     pub handshake_timeout: Duration,
     /// Longest wait for verdicts after the end mark; then the message is tagged `scan-late`.
     pub scan_budget: Duration,

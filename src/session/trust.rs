@@ -50,7 +50,7 @@ mod tests {
 
     // mapped addresses are unmapped before any list, and an unknown address is on no list.
     #[test]
-    fn mapped_addresses_are_their_ipv4_selves_and_unknown_ones_are_nowhere() {
+    fn a_11_mapped_addresses_are_their_ipv4_selves_and_unknown_ones_are_nowhere() {
         let local = Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
         let table = [
             (Some("127.0.0.1"), true),

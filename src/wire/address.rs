@@ -253,7 +253,7 @@ mod tests {
 
     // the domain is what follows the last unquoted @; %, ! and source routes mean nothing.
     #[test]
-    fn the_domain_is_behind_the_last_unquoted_at() {
+    fn a_34_the_domain_is_behind_the_last_unquoted_at() {
         let table: [(&str, &str, &str); 12] = [
             ("<a%b@example.net>", "a%b", "example.net"),
             ("<a!b@example.net>", "a!b", "example.net"),

@@ -230,7 +230,7 @@ impl<'a> Mail<'a> {
             transoff: None,
         };
         for parameter in parameters(rest) {
-            mail.take(Parameter::read(parameter)?, offers)?;
+            mail.take(Parameter::read(parameter, offers)?, offers)?;
         }
         // draft-fanf-smtp-rfc1845bis-01 2.3: TRANSID and TRANSOFF, both, once each; 3.2: TRANSID alone
         // is the form of CHECKPOINT.
@@ -326,7 +326,7 @@ impl<'a> Rcpt<'a> {
         let (forward_path, rest) = ForwardPath::read(path).map_err(|_| replies::BAD_RECIPIENT)?;
         let mut rcpt = Rcpt { forward_path, notify: None, orcpt: None };
         for parameter in parameters(rest) {
-            rcpt.take(Parameter::read(parameter)?, offers)?;
+            rcpt.take(Parameter::read(parameter, offers)?, offers)?;
         }
         match rcpt.forward_path {
             ForwardPath::Mailbox(mailbox) if mailbox.needs_smtputf8() && !smtputf8 => {
@@ -380,7 +380,12 @@ struct Parameter<'a> {
 impl<'a> Parameter<'a> {
     /// RFC 5321 4.1.2: esmtp-keyword is letters, digits and hyphens, and does not begin with a
     /// hyphen; esmtp-value is any printable octet but `=`.
-    fn read(text: &'a [u8]) -> Result<Parameter<'a>, Reply> {
+    fn read(text: &'a [u8], offers: Offers) -> Result<Parameter<'a>, Reply> {
+        // RFC 5321 2.2.1: extensions are known after EHLO only; what stands here then is no
+        // parameter, well formed or not.
+        if !offers.extended {
+            return Err(replies::UNKNOWN_PARAMETER);
+        }
         let (keyword, value) = match memchr(b'=', text) {
             Some(at) => (&text[..at], Some(&text[at + 1..])),
             None => (text, None),
@@ -490,7 +495,7 @@ mod tests {
 
     // 501 for what is known and wrong or given twice, 555 for what is not known.
     #[test]
-    fn parameters_of_mail() {
+    fn a_21_parameters_of_mail() {
         let table = [
             ("FROM:<>", 250),
             ("from: <a@b> SIZE=1 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=abc+2B1", 250),
@@ -527,7 +532,10 @@ mod tests {
         for (argument, code) in table {
             assert_eq!(mail_reply(argument, ALL), code, "{argument}");
         }
-        assert_eq!(mail_reply("FROM:<a@b> SIZE=1", Offers::default()), 555);
+        for parameter in ["SIZE=1", "=x", "WIBBLE", "SIZE="] {
+            let argument = format!("FROM:<a@b> {parameter}");
+            assert_eq!(mail_reply(&argument, Offers::default()), 555, "{parameter}");
+        }
         let few = Offers { extended: true, ..Offers::default() };
         for parameter in ["PRDR", "REQUIRETLS", "SMTPUTF8", "RET=FULL", "ENVID=a"] {
             assert_eq!(mail_reply(&format!("FROM:<a@b> {parameter}"), few), 555, "{parameter}");

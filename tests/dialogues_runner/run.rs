@@ -10,6 +10,7 @@ use postern::relay::Protocol;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -46,8 +47,26 @@ struct Run {
     next_hop: Protocol,
 }
 
+/// Runs the vectors of a folder whose file names hold one of the program's arguments, and says what
+/// became of them: the whole of a test program.
+pub fn run_and_tell(folder: &Path) -> ExitCode {
+    // What begins with a dash is meant for the harness of other tests.
+    let filters: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let outcome = run_folder(folder, &filters);
+    for failure in &outcome.failed {
+        println!("{failure}\n");
+    }
+    for (name, reason) in &outcome.skipped {
+        println!("skipped {name}: {reason}");
+    }
+    let (passed, failed, skipped) = (outcome.passed, outcome.failed.len(), outcome.skipped.len());
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
 /// Runs the vectors of a folder whose file names hold one of `filters`; all, if there are none.
-pub fn run_folder(folder: &Path, filters: &[String]) -> Outcome {
+fn run_folder(folder: &Path, filters: &[String]) -> Outcome {
     let mut outcome = Outcome::default();
     let files = match vector_files(folder) {
         Ok(files) => files,
