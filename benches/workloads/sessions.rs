@@ -67,7 +67,7 @@ fn octets(recipients: usize, content: usize) -> Vec<u8> {
     octets.extend_from_slice(b"DATA\r\n");
     let head = "Subject: the minutes\r\n\r\n";
     let text = WORDS.repeat(content.div_ceil(WORDS.len()));
-    octets.extend_from_slice([head, &text].concat()[..content - 2].as_bytes());
+    octets.extend_from_slice(&[head, &text].concat().as_bytes()[..content - 2]);
     octets.extend_from_slice(b"\r\n.\r\nQUIT\r\n");
     octets
 }

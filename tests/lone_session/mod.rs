@@ -39,6 +39,14 @@ impl Installation {
         Installation { listeners, shared }
     }
 
+    /// The same with this limit of a message's size, which may be lower than a configuration's.
+    pub fn with_size_max(mut self, octets: u64) -> Installation {
+        for listener in &mut self.listeners {
+            Arc::make_mut(listener).size_octets_max = octets;
+        }
+        self
+    }
+
     /// Octets that message bodies hold now.
     pub fn body_octets_held(&self) -> u64 {
         self.shared.budget.taken()
