@@ -52,6 +52,7 @@ impl Deadlines {
     }
 
     /// Entries that lie here.
+    #[cfg(test)]
     pub fn count(&self) -> usize {
         self.entries.len()
     }
