@@ -85,7 +85,8 @@ impl Link {
     }
 
     /// From now on octets are sealed, behind those that were sent before.
-    pub fn start_tls(&mut self, ring: &mut Ring, stream: TlsStream) {
+    pub fn start_tls(&mut self, ring: &mut Ring, mut stream: TlsStream) {
+        stream.follow(ring.unsent_octets(self.socket));
         let waiting = Outgoing::default();
         let tls = Tls { stream, told_secured: false, told_closed: false, waiting };
         self.tls.insert(Box::new(tls)).flush(ring, self.socket);
