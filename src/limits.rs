@@ -192,9 +192,9 @@ pub const HITS_MAX: usize = 64;
 /// Rules of a rule set: a message carries a few bits for each, and its state shall stay small.
 pub const RULES_MAX: usize = 2_048;
 
-/// Literals of a rule set, over all rules. Lists longer than this are look-ups of whole names, not
-/// searches for parts of a text.
-pub const LITERALS_MAX: usize = 32_768;
+/// Literals of a rule set, over all rules: the largest lists of phrases and hosts in use have some
+/// 200,000.
+pub const LITERALS_MAX: usize = 262_144;
 
 /// Octets of one literal.
 pub const LITERAL_OCTETS: usize = 256;
@@ -205,8 +205,24 @@ pub const LITERAL_ENDS_MAX: usize = 32;
 
 /// Octets of a transition table up to which it is a full one (a step is two loads). A larger table
 /// leaves the processor's cache, and near misses then cost tens of nanoseconds an octet: above this
-/// the compact automaton is taken, which is slower on friendly text and far faster at the worst.
+/// windows of the literals are looked up instead, which is slower on friendly text and far faster
+/// at the worst.
 pub const FULL_TABLE_OCTETS: usize = 24 << 20;
+
+/// Octets at the end of a literal in which the window lies by which it is known in a large set: so
+/// many octets of a text are looked at twice where it is cut.
+pub const GRAM_REACH: usize = 24;
+
+/// Literals of a large set that may be known by windows which share a bucket: each is compared when
+/// one of the windows comes. More of them go into a table.
+pub const GRAM_BUCKET_MAX: usize = 4;
+
+/// Octets of the blocks that literals are looked for in. Longer blocks gain nothing; a block and what
+/// it becomes shall stay in the cache next to the core.
+pub const SCAN_BLOCK_OCTETS: usize = 16 * 1024;
+
+/// Octets of a segment of a block: the places of hits are known to the segment, 64 to a block.
+pub const SCAN_SEGMENT_OCTETS: usize = 512;
 
 /// Octets of all tables of a rule set, which all shards share; more is refused when it is loaded.
 pub const TABLES_OCTETS: usize = 128 << 20;
@@ -222,9 +238,9 @@ pub const MEDIA_TYPE_OCTETS: usize = 96;
 /// there, which would remove them. RFC 2045 6.7 (5): a line has 76 octets.
 pub const QP_BLANKS_HELD: usize = 128;
 
-/// Wire octets that are decoded in one step. Small, since the place of a hit inside a step is found
-/// by decoding the step once more.
-pub const DECODE_STEP_OCTETS: usize = 512;
+/// Wire octets that are decoded in one step: what they give fits a block.
+pub const DECODE_STEP_OCTETS: usize = SCAN_BLOCK_OCTETS - 2 * QP_BLANKS_HELD;
+
 // ---- shard --------------------------------------------------------------------------------
 
 /// Sockets of one shard, in both directions. What an idle one costs is its slot and its descriptor.
@@ -332,6 +348,7 @@ const _: () = assert!(TAGS_MAX.is_multiple_of(64));
 const _: () = assert!(BOUNDARY_OCTETS + 4 < LINE_HELD_OCTETS);
 const _: () = assert!(RULES_MAX <= u16::MAX as usize + 1);
 const _: () = assert!(FULL_TABLE_OCTETS <= TABLES_OCTETS);
+const _: () = assert!(QP_BLANKS_HELD >= 4);
 const _: () = assert!(SOCKETS_FOR_NEXT_HOPS < SOCKETS_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32_768);
 const _: () = assert!(RING_SUBMISSIONS <= RING_COMPLETIONS);

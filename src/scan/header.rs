@@ -6,8 +6,7 @@
 
 use super::content_type::{ContentType, Encoding, MediaType, read_encoding};
 use super::literals::WalkState;
-use super::rules::surface_bit;
-use super::{Hit, Lane, Meaning, Place, Scanner, Surface, Tags, Watch};
+use super::{Hit, Place, Scanner, Stream, Surface, Tags, Watch, scratch};
 use crate::limits::{
     HEADER_BLOCK_OCTETS, HEADER_FIELD_OCTETS, HEADER_FIELDS_MAX, LINE_HELD_OCTETS,
 };
@@ -104,7 +103,7 @@ impl<W: Watch> Scanner<W> {
         header.field = None;
         header.value.clear();
         (header.fields, header.octets) = (0, 0);
-        header.walk = self.rules.header().map_or_else(WalkState::default, |walk| walk.start());
+        header.walk = self.rules.literals().start();
         header.said = Said::nothing(default_type);
         self.parts += 1;
     }
@@ -206,8 +205,7 @@ impl<W: Watch> Scanner<W> {
         if field == Field::Received && self.part() == 0 {
             self.findings.count_received_field();
         }
-        let subject = self.rules.subject();
-        self.header.subject_walk = subject.map_or_else(WalkState::default, |walk| walk.start());
+        self.header.subject_walk = self.rules.literals().start();
         self.place = Place::FieldValue;
         self.header_octets(line, start);
     }
@@ -296,31 +294,36 @@ impl<W: Watch> Scanner<W> {
         if self.header.octets > HEADER_BLOCK_OCTETS {
             self.tag(Tags::HEADER_LIMIT);
         }
+        if !self.rules.ask(Surface::Header) {
+            return;
+        }
         let part = self.part();
-        let Some(walk) = self.rules.header() else { return };
-        let Scanner { matches, findings, .. } = self;
-        self.header.walk = walk.walk(self.header.walk, octets, |place, meaning: Meaning| {
-            let asked = meaning.surfaces & surface_bit(Surface::Header) != 0;
-            if asked && matches.first(Lane::Header, meaning.rule) {
-                let offset = start + place as u64;
-                findings.note(Hit { rule: meaning.rule, surface: Surface::Header, part, offset });
-            }
+        let Scanner { rules, header, matches, findings, .. } = self;
+        scratch::with(|scratch| {
+            rules.look(&mut header.walk, octets, &mut scratch.search, |rule, place| {
+                if rules.asks(rule, Surface::Header) && matches.first(Stream::Header, rule) {
+                    let (surface, offset) = (Surface::Header, start + place as u64);
+                    findings.note(Hit { rule, surface, part, offset });
+                }
+            });
         });
     }
 
     /// Octets of a subject, walked with its foldings undone.
     fn subject_octets(&mut self, octets: &[u8]) {
-        let Some(walk) = self.rules.subject() else { return };
-        let Scanner { matches, findings, offset, .. } = self;
+        if !self.rules.ask(Surface::Subject) {
+            return;
+        }
+        let Scanner { rules, header, matches, findings, offset, .. } = self;
         let mut start = 0;
         for line in octets.split(|octet| matches!(octet, b'\r' | b'\n')) {
-            let state = self.header.subject_walk;
-            self.header.subject_walk = walk.walk(state, line, |place, meaning: Meaning| {
-                let asked = meaning.surfaces & surface_bit(Surface::Subject) != 0;
-                if asked && matches.first(Lane::Subject, meaning.rule) {
-                    let (rule, offset) = (meaning.rule, *offset + (start + place) as u64);
-                    findings.note(Hit { rule, surface: Surface::Subject, part: 0, offset });
-                }
+            scratch::with(|scratch| {
+                rules.look(&mut header.subject_walk, line, &mut scratch.search, |rule, place| {
+                    if rules.asks(rule, Surface::Subject) && matches.first(Stream::Subject, rule) {
+                        let (surface, place) = (Surface::Subject, (start + place) as u64);
+                        findings.note(Hit { rule, surface, part: 0, offset: *offset + place });
+                    }
+                });
             });
             start += line.len() + 1;
         }

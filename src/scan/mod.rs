@@ -13,9 +13,12 @@
 mod content_type;
 mod decode;
 mod findings;
+mod grams;
 mod header;
+mod lanes;
 mod literals;
 mod rules;
+mod scratch;
 mod structure;
 
 pub use content_type::{Encoding, MediaType};
@@ -24,7 +27,7 @@ pub use rules::{RuleError, RuleSpec, Rules};
 
 use crate::limits::LINE_HELD_OCTETS;
 use header::HeaderBlock;
-use literals::{Meaning, WalkState};
+use literals::WalkState;
 use std::sync::Arc;
 use structure::{Extra, Frames, Leaf};
 
@@ -127,18 +130,15 @@ impl<W: Watch> Scanner<W> {
 
     /// Takes the next content octets: un-stuffed, in any cut, with CRLF or bare LF line ends.
     pub fn feed(&mut self, content: &[u8]) {
-        if let Some(raw) = self.rules.raw() {
-            let Scanner { matches, findings, offset, .. } = self;
-            self.raw = raw.walk(self.raw, content, |place, meaning| {
-                if matches.first(Lane::Raw, meaning.rule) {
-                    let offset = *offset + place as u64;
-                    findings.note(Hit {
-                        rule: meaning.rule,
-                        surface: Surface::Raw,
-                        part: 0,
-                        offset,
-                    });
-                }
+        if self.rules.ask(Surface::Raw) {
+            let Scanner { rules, raw, matches, findings, offset, .. } = self;
+            scratch::with(|scratch| {
+                rules.look(raw, content, &mut scratch.search, |rule, place| {
+                    if rules.asks(rule, Surface::Raw) && matches.first(Stream::Raw, rule) {
+                        let (surface, offset) = (Surface::Raw, *offset + place as u64);
+                        findings.note(Hit { rule, surface, part: 0, offset });
+                    }
+                });
             });
         }
         let mut rest = content;
@@ -192,7 +192,7 @@ impl<W: Watch> Scanner<W> {
     fn begin(&mut self) {
         self.matches.clear(self.rules.rules().len());
         self.offset = 0;
-        self.raw = self.rules.raw().map_or_else(WalkState::default, |raw| raw.start());
+        self.raw = self.rules.literals().start();
         self.frames.clear();
         self.extra = None;
         self.parts = 0;
@@ -311,10 +311,10 @@ impl<W: Watch> Watch for &mut W {
     }
 }
 
-/// The ways on which octets reach an automaton. On each, octets come in the order of the message,
-/// so that the first hit of a rule is the same in every cut; between them there is no order.
+/// The ways on which octets reach the tables. On each, octets come in the order of the message, so
+/// that the first hit of a rule is the same in every cut; between them there is no order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
+enum Stream {
     Raw,
     Header,
     Subject,
@@ -322,27 +322,27 @@ enum Lane {
     Extra,
 }
 
-const LANES: usize = 5;
+const STREAMS: usize = 5;
 
-/// Which rules have hit, a bit for each rule on each lane.
+/// Which rules have hit, a bit for each rule on each stream.
 #[derive(Debug, Default)]
 struct Matches {
     words: Vec<u64>,
-    words_a_lane: usize,
+    words_a_stream: usize,
 }
 
 impl Matches {
     fn clear(&mut self, rules: usize) {
-        self.words_a_lane = rules.div_ceil(64);
+        self.words_a_stream = rules.div_ceil(64);
         self.words.clear();
-        self.words.resize(self.words_a_lane * LANES, 0);
+        self.words.resize(self.words_a_stream * STREAMS, 0);
     }
 
-    /// Records a hit. True if it is the rule's first one on that lane.
+    /// Records a hit. True if it is the rule's first one on that stream.
     #[inline]
-    fn first(&mut self, lane: Lane, rule: u16) -> bool {
+    fn first(&mut self, stream: Stream, rule: u16) -> bool {
         let (word, bit) = (usize::from(rule) / 64, 1u64 << (rule % 64));
-        let word = &mut self.words[lane as usize * self.words_a_lane + word];
+        let word = &mut self.words[stream as usize * self.words_a_stream + word];
         let new = *word & bit == 0;
         *word |= bit;
         new
@@ -350,7 +350,7 @@ impl Matches {
 
     fn any(&self, rule: u16) -> bool {
         let (word, bit) = (usize::from(rule) / 64, 1u64 << (rule % 64));
-        (0..LANES).any(|lane| self.words[lane * self.words_a_lane + word] & bit != 0)
+        (0..STREAMS).any(|stream| self.words[stream * self.words_a_stream + word] & bit != 0)
     }
 }
 

@@ -544,7 +544,7 @@ fn a_suspended_message_is_small() {
     println!("scanner {own}, matches {matches}, value {value}, frames {}", scanner.frames.octets());
     assert!(own + matches + value <= 4096, "{own} + {matches} + {value}");
     // The most that a hostile header and a full rule set can add.
-    let matches = RULES_MAX.div_ceil(64) * LANES * size_of::<u64>();
+    let matches = RULES_MAX.div_ceil(64) * STREAMS * size_of::<u64>();
     assert!(own + matches + HEADER_FIELD_OCTETS <= 8 * 1024, "{own} + {matches}");
     assert!(scanner.frames.octets() <= MIME_DEPTH_MAX * 96, "{}", scanner.frames.octets());
 }
