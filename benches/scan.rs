@@ -105,7 +105,7 @@ fn rules(literals: &[Vec<u8>], surfaces: &[Surface]) -> Arc<Rules> {
         surfaces: surfaces.to_vec(),
         tag: format!("tag-{}", index % 100),
         score: Score(1000),
-        observe: false,
+        ..RuleSpec::default()
     };
     let size = literals.len().div_ceil(100).max(20);
     let specs: Vec<RuleSpec> = literals.chunks(size).enumerate().map(spec).collect();

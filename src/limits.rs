@@ -182,9 +182,21 @@ pub const HEADER_FIELDS_MAX: u32 = 1_000;
 /// Octets of one header block; more are a finding. The block is still followed to its end.
 pub const HEADER_BLOCK_OCTETS: u64 = 256 * 1024;
 
-/// Octets of one structured header field (Content-Type and its kin) that are kept for reading; more
-/// are a finding.
-pub const HEADER_FIELD_OCTETS: usize = 4 * 1024;
+/// Octets of one header field that are kept for reading, where a rule asks for it or it says how to
+/// read the body; more are a finding.
+pub const HEADER_FIELD_OCTETS: usize = 16 * 1024;
+
+/// Encoded words of one header field that are undone (RFC 2047); more stay as they are.
+pub const ENCODED_WORDS_MAX: usize = 256;
+
+/// Pieces of one parameter that are joined (RFC 2231 3); more are a finding.
+pub const PARAMETER_PIECES_MAX: usize = 64;
+
+/// Header fields that rules may name.
+pub const FIELD_NAMES_MAX: usize = 64;
+
+/// Comments inside comments that are followed; deeper ones are text.
+pub const COMMENT_DEPTH_MAX: u32 = 32;
 
 /// Places of hits that are kept for one message; further hits only set their tags.
 pub const HITS_MAX: usize = 64;
@@ -349,6 +361,7 @@ const _: () = assert!(BOUNDARY_OCTETS + 4 < LINE_HELD_OCTETS);
 const _: () = assert!(RULES_MAX <= u16::MAX as usize + 1);
 const _: () = assert!(FULL_TABLE_OCTETS <= TABLES_OCTETS);
 const _: () = assert!(QP_BLANKS_HELD >= 4);
+const _: () = assert!(FIELD_NAMES_MAX <= 64);
 const _: () = assert!(SOCKETS_FOR_NEXT_HOPS < SOCKETS_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32_768);
 const _: () = assert!(RING_SUBMISSIONS <= RING_COMPLETIONS);

@@ -280,27 +280,42 @@ impl Checker<'_> {
 
     fn rule(&mut self, name: &str, raw: &RawRule) -> Option<RuleSpec> {
         let literals = self.list(&raw.literals)?;
-        let surfaces = match &raw.surfaces {
-            None => vec![Surface::Raw, Surface::Text],
-            Some(names) => {
-                let known: Vec<Surface> =
-                    names.get_ref().iter().filter_map(|name| Surface::from_name(name)).collect();
-                if known.len() < names.get_ref().len() || known.is_empty() {
-                    let help = "name some of: raw, header, subject, text, part";
-                    self.faults.add(names.span(), "no such surface", help);
-                    return None;
-                }
-                known
-            }
-        };
+        let (surfaces, fields) = self.surfaces(raw)?;
         Some(RuleSpec {
             name: name.to_owned(),
             literals: literals.into_iter().map(String::into_bytes).collect(),
             surfaces,
+            fields,
             tag: raw.tag.as_ref().map_or(name, |tag| tag.get_ref()).to_owned(),
             score: self.score(raw.score.as_ref())?.unwrap_or(Score::ZERO),
             observe: raw.observe,
+            ..RuleSpec::default()
         })
+    }
+
+    /// Where a rule looks, and the header fields that it names: `header:x-mailer`.
+    fn surfaces(&mut self, raw: &RawRule) -> Option<(Vec<Surface>, Vec<Vec<u8>>)> {
+        let Some(names) = &raw.surfaces else {
+            return Some((vec![Surface::Raw, Surface::Text], Vec::new()));
+        };
+        let (mut surfaces, mut fields) = (Vec::new(), Vec::new());
+        for name in names.get_ref() {
+            match name.strip_prefix("header:").filter(|field| !field.is_empty()) {
+                Some(field) => {
+                    surfaces.push(Surface::Field);
+                    fields.push(field.as_bytes().to_vec());
+                }
+                None => surfaces.extend(Surface::from_name(name)),
+            }
+        }
+        if surfaces.len() < names.get_ref().len() || surfaces.is_empty() {
+            let named = Surface::ALL.into_iter().map(Surface::name);
+            let known: Vec<&str> = named.filter(|name| *name != Surface::Field.name()).collect();
+            let help = format!("name some of: {}, header:NAME", known.join(", "));
+            self.faults.add(names.span(), "no such surface", help);
+            return None;
+        }
+        Some((surfaces, fields))
     }
 
     fn score(&mut self, score: Option<&Spanned<f64>>) -> Option<Option<Score>> {

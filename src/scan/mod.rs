@@ -10,16 +10,22 @@
 //! every octet: it looks for line ends, holds back at most the start of one line until it is known
 //! what the line is, and never goes back.
 
+mod charset;
 mod content_type;
 mod decode;
+mod fields;
 mod findings;
 mod grams;
 mod header;
 mod lanes;
 mod literals;
+mod mailboxes;
+mod names;
 mod rules;
 mod scratch;
 mod structure;
+mod visible;
+mod words;
 
 pub use content_type::{Encoding, MediaType};
 pub use findings::{Findings, Hit, Score, Surface, TagId, TagSet, Tags};
@@ -34,7 +40,7 @@ use structure::{Extra, Frames, Leaf};
 /// The scan of one message.
 ///
 /// ```
-/// use postern::scan::{RuleSpec, Rules, Scanner, Score, Surface, Tags};
+/// use postern::scan::{RuleSpec, Rules, Scanner, Surface, Tags};
 /// use std::sync::Arc;
 ///
 /// let rule = RuleSpec {
@@ -42,8 +48,7 @@ use structure::{Extra, Frames, Leaf};
 ///     literals: vec![b"hello".to_vec()],
 ///     surfaces: vec![Surface::Text],
 ///     tag: "polite".into(),
-///     score: Score::ZERO,
-///     observe: false,
+///     ..RuleSpec::default()
 /// };
 /// let rules = Arc::new(Rules::compile(Tags::new(), &[rule])?);
 /// let polite = rules.tags().find("polite");
@@ -73,6 +78,8 @@ pub struct Scanner<W: Watch = Unwatched> {
     extra: Option<Extra>,
     /// Parts begun, the message itself counted.
     parts: u32,
+    /// `From` fields of the message's own header.
+    from_fields: u32,
 }
 
 /// Where the reading of the structure stands. Each is a state in which any octet may come.
@@ -122,6 +129,7 @@ impl<W: Watch> Scanner<W> {
             frames: Frames::default(),
             extra: None,
             parts: 0,
+            from_fields: 0,
             rules,
         };
         scanner.begin();
@@ -156,6 +164,7 @@ impl<W: Watch> Scanner<W> {
     /// The message has ended: gives its findings and is ready for [`Scanner::reset`].
     pub fn finish(&mut self) -> Findings {
         self.end_of_content();
+        self.count_senders();
         let mut findings = std::mem::take(&mut self.findings);
         // Tags and scores are added in the order of the rules, not of their hits, so that they do
         // not depend on which surface was walked first.
@@ -196,6 +205,7 @@ impl<W: Watch> Scanner<W> {
         self.frames.clear();
         self.extra = None;
         self.parts = 0;
+        self.from_fields = 0;
         self.line.clear();
         self.begin_header(MediaType::TEXT_PLAIN, true);
     }
@@ -317,12 +327,14 @@ impl<W: Watch> Watch for &mut W {
 enum Stream {
     Raw,
     Header,
-    Subject,
+    /// What is made of header fields.
+    Fields,
     Leaf,
     Extra,
+    Visible,
 }
 
-const STREAMS: usize = 5;
+const STREAMS: usize = 6;
 
 /// Which rules have hit, a bit for each rule on each stream.
 #[derive(Debug, Default)]

@@ -8,13 +8,13 @@ use super::findings::{Score, Surface, TagId, Tags};
 use super::literals::{Literals, WalkState, ends};
 use super::scratch::Search;
 use crate::limits::{
-    LITERAL_ENDS_MAX, LITERAL_OCTETS, LITERALS_MAX, RULES_MAX, SCAN_BLOCK_OCTETS, TABLES_OCTETS,
-    TAGS_MAX,
+    FIELD_NAMES_MAX, LITERAL_ENDS_MAX, LITERAL_OCTETS, LITERALS_MAX, RULES_MAX, SCAN_BLOCK_OCTETS,
+    TABLES_OCTETS, TAGS_MAX,
 };
 use std::collections::BTreeMap;
 
 /// A rule as a configuration states it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuleSpec {
     /// The name by which logs and reports call it.
     pub name: String,
@@ -23,6 +23,8 @@ pub struct RuleSpec {
     pub literals: Vec<Vec<u8>>,
     /// Where to look; at least one surface.
     pub surfaces: Vec<Surface>,
+    /// Header fields to look into, for [`Surface::Field`]; their names in any case.
+    pub fields: Vec<Vec<u8>>,
     /// The tag that a hit gives.
     pub tag: String,
     /// The score that the tag brings. When several rules give the same tag, the score of the first
@@ -45,6 +47,12 @@ pub enum RuleError {
     /// A rule without surfaces never hits.
     #[error("rule {rule} names no surface: say where to look, for example \"text\"")]
     NoSurfaces {
+        /// The rule's place in the list.
+        rule: usize,
+    },
+    /// The rules name more than [`FIELD_NAMES_MAX`] header fields.
+    #[error("rule {rule} names one header field too many: {FIELD_NAMES_MAX} may be named in all")]
+    TooManyFields {
         /// The rule's place in the list.
         rule: usize,
     },
@@ -117,6 +125,7 @@ impl RuleError {
         match self {
             RuleError::NoLiterals { rule, .. }
             | RuleError::NoSurfaces { rule, .. }
+            | RuleError::TooManyFields { rule, .. }
             | RuleError::EmptyLiteral { rule, .. }
             | RuleError::LiteralTooLong { rule, .. }
             | RuleError::TooManyRules { rule, .. }
@@ -141,6 +150,8 @@ pub struct Rules {
     literals: Literals,
     /// The surfaces that some rule asks for.
     surfaces: u32,
+    /// The header fields that rules name, in lower case.
+    fields: Box<[Vec<u8>]>,
     raw_covers_decoded: bool,
 }
 
@@ -153,6 +164,8 @@ pub(super) struct Rule {
     pub(super) observe: bool,
     /// The surfaces on which it asks, one bit each (see [`surface_bit`]).
     surfaces: u32,
+    /// The header fields that it names, one bit each.
+    fields: u64,
 }
 
 impl Rules {
@@ -163,12 +176,14 @@ impl Rules {
     pub fn compile(mut tags: Tags, specs: &[RuleSpec]) -> Result<Rules, RuleError> {
         check(specs)?;
         let mut rules = Vec::with_capacity(specs.len());
+        let mut fields = Vec::new();
         for (index, spec) in specs.iter().enumerate() {
             let tag = tags.intern(&spec.tag);
             let tag =
                 tag.ok_or_else(|| RuleError::TooManyTags { rule: index, tag: spec.tag.clone() })?;
             let (name, score, observe) = (spec.name.clone(), spec.score, spec.observe);
-            rules.push(Rule { name, tag, score, observe, surfaces: mask(spec) });
+            let (surfaces, fields) = (mask(spec), named(&mut fields, index, spec)?);
+            rules.push(Rule { name, tag, score, observe, surfaces, fields });
         }
         let literals = literals(specs)?;
         let asks_decoded = |rule: &&Rule| rule.surfaces & DECODED != 0;
@@ -178,6 +193,7 @@ impl Rules {
             surfaces: rules.iter().fold(0, |all, rule| all | rule.surfaces),
             raw_covers_decoded: rules.iter().filter(asks_decoded).all(asks_raw),
             rules: rules.into(),
+            fields: fields.into(),
             literals,
         };
         match rules.table_octets() {
@@ -220,6 +236,17 @@ impl Rules {
         self.rules[usize::from(rule)].surfaces & surface_bit(surface) != 0
     }
 
+    /// The number of a header field that some rule names.
+    pub(super) fn field(&self, name: &[u8]) -> Option<u8> {
+        let place = self.fields.iter().position(|known| known.eq_ignore_ascii_case(name))?;
+        Some(place as u8)
+    }
+
+    /// Whether a rule names the header field of that number.
+    pub(super) fn names_field(&self, rule: u16, field: u8) -> bool {
+        self.rules[usize::from(rule)].fields & (1 << field) != 0
+    }
+
     /// Looks for the literals in the next octets of a stream. Each rule with a match is given once
     /// for each block, with the place in `octets` that completed its first match there, in the
     /// order of those places.
@@ -242,6 +269,11 @@ impl Rules {
         }
     }
 
+    /// Whether some rule asks for what is visible.
+    pub(super) fn ask_visible(&self) -> bool {
+        self.ask(Surface::Visible) || self.ask(Surface::Text)
+    }
+
     /// Whether decoded leaves are to be walked; see [`Rules`] for when `transfer_encoded` matters.
     pub(super) fn ask_decoded(&self, transfer_encoded: bool) -> bool {
         self.surfaces & DECODED != 0 && (transfer_encoded || !self.raw_covers_decoded)
@@ -254,6 +286,23 @@ const fn surface_bit(surface: Surface) -> u32 {
 }
 
 const DECODED: u32 = surface_bit(Surface::Text) | surface_bit(Surface::Part);
+
+/// The bits of the header fields that a rule names.
+fn named(names: &mut Vec<Vec<u8>>, rule: usize, spec: &RuleSpec) -> Result<u64, RuleError> {
+    let mut bits = 0;
+    for name in &spec.fields {
+        let name = name.to_ascii_lowercase();
+        let place = names.iter().position(|known| *known == name).unwrap_or(names.len());
+        if place == FIELD_NAMES_MAX {
+            return Err(RuleError::TooManyFields { rule });
+        }
+        if place == names.len() {
+            names.push(name);
+        }
+        bits |= 1 << place;
+    }
+    Ok(bits)
+}
 
 fn mask(spec: &RuleSpec) -> u32 {
     spec.surfaces.iter().fold(0, |bits, surface| bits | surface_bit(*surface))
@@ -333,7 +382,7 @@ mod tests {
             surfaces: vec![Surface::Raw],
             tag: "tag".into(),
             score: Score::ZERO,
-            observe: false,
+            ..RuleSpec::default()
         }
     }
 

@@ -17,6 +17,9 @@ thread_local! {
 pub(super) struct Scratch {
     /// A leaf's octets with their transfer encoding undone.
     pub plain: Box<[u8; DECODED_STEP_OCTETS]>,
+    /// A text that is made of a header field, and another one.
+    pub text: Vec<u8>,
+    pub other: Vec<u8>,
     /// What the engines need.
     pub search: Search,
 }
@@ -33,7 +36,8 @@ pub(super) struct Search {
 impl Scratch {
     fn new() -> Scratch {
         let search = Search { hits: BlockHits::default(), folded: Box::new([0; FOLDED_OCTETS]) };
-        Scratch { plain: Box::new([0; DECODED_STEP_OCTETS]), search }
+        let plain = Box::new([0; DECODED_STEP_OCTETS]);
+        Scratch { plain, text: Vec::new(), other: Vec::new(), search }
     }
 }
 

@@ -5,11 +5,13 @@
 //! until then, since it belongs to the delimiter. Everything else is leaf octets, which go to the
 //! leaf's decoder in slices as large as they came.
 
-use super::content_type::{Boundary, ContentType, Encoding, MediaType};
+use super::charset::ToUtf8;
+use super::content_type::{Boundary, Charset, ContentType, Encoding, MediaType};
 use super::decode::{DECODED_STEP_OCTETS, Decoder};
 use super::literals::WalkState;
 use super::rules::Rules;
 use super::scratch::{self, Scratch, Search};
+use super::visible::Visible;
 use super::{Findings, Hit, Matches, PartBegins, PartKind, Place, Scanner, Stream};
 use super::{Surface, Tags, Watch};
 use crate::limits::{
@@ -166,6 +168,17 @@ struct Reading {
     is_text: bool,
     /// The content offset behind what was read.
     behind: u64,
+    shown: Option<Shown>,
+}
+
+/// The making visible of a text leaf, for rules that ask for it.
+#[derive(Debug)]
+struct Shown {
+    to_utf8: ToUtf8,
+    visible: Visible,
+    walk: WalkState,
+    /// The content offset at which the leaf begins.
+    start: u64,
 }
 
 /// A line end that is held until the line after it is known to be no delimiter.
@@ -233,7 +246,27 @@ impl Reading {
             part,
             is_text: true,
             behind: 0,
+            shown: None,
         }
+    }
+
+    /// The reading of a leaf that begins at the content offset `start`.
+    fn of_leaf(
+        encoding: Encoding,
+        rules: &Rules,
+        part: u32,
+        content_type: &ContentType,
+        start: u64,
+    ) -> Reading {
+        let media_type = &content_type.media_type;
+        let shown = (media_type.is_text() && rules.ask_visible()).then(|| Shown {
+            to_utf8: ToUtf8::from_charset(content_type.charset),
+            visible: Visible::new(media_type.is_html()),
+            walk: rules.literals().start(),
+            start,
+        });
+        let reading = Reading::new(encoding, rules, Stream::Leaf, part);
+        Reading { is_text: media_type.is_text(), behind: start, shown, ..reading }
     }
 
     fn is_encoded(&self) -> bool {
@@ -244,28 +277,62 @@ impl Reading {
     fn read<W: Watch>(&mut self, octets: &[u8], start: u64, sink: &mut Sink<'_, W>) {
         self.behind = start + octets.len() as u64;
         if !self.is_encoded() {
-            scratch::with(|scratch| {
-                self.plain(octets, &mut scratch.search, sink, |place| start + place as u64);
+            scratch::with(|Scratch { text, search, .. }| {
+                self.plain(octets, search, sink, |place| start + place as u64);
+                self.show(octets, text, search, sink);
             });
             return;
         }
-        scratch::with(|Scratch { plain, search }| {
+        scratch::with(|Scratch { plain, text, search, .. }| {
             let mut start = start;
             for piece in octets.chunks(DECODE_STEP_OCTETS) {
                 let before = self.decoder.clone();
                 let length = self.decoder.step(piece, plain);
                 let mut wire = WirePlaces { decoder: before, wire: piece, start, plain: 0 };
                 self.plain(&plain[..length], search, sink, |place| wire.offset_of(place));
+                self.show(&plain[..length], text, search, sink);
                 start += piece.len() as u64;
             }
         });
     }
 
+    /// Makes decoded octets visible, and looks at what is to be seen.
+    fn show<W: Watch>(
+        &mut self,
+        octets: &[u8],
+        text: &mut Vec<u8>,
+        search: &mut Search,
+        sink: &mut Sink<'_, W>,
+    ) {
+        let Some(shown) = &mut self.shown else { return };
+        for block in octets.chunks(SHOWN_OCTETS) {
+            text.clear();
+            shown.to_utf8.convert(block, |utf8| shown.visible.read(utf8, text));
+            shown.look(self.part, text, search, sink);
+        }
+    }
+
+    /// The leaf has ended, and so what is visible of it.
+    fn show_end<W: Watch>(
+        &mut self,
+        text: &mut Vec<u8>,
+        search: &mut Search,
+        sink: &mut Sink<'_, W>,
+    ) {
+        let Some(shown) = &mut self.shown else { return };
+        text.clear();
+        shown.to_utf8.finish(|utf8| shown.visible.read(utf8, text));
+        shown.visible.finish(text);
+        shown.look(self.part, text, search, sink);
+    }
+
     fn finish<W: Watch>(&mut self, sink: &mut Sink<'_, W>) {
-        scratch::with(|Scratch { plain, search }| {
+        scratch::with(|Scratch { plain, text, search, .. }| {
             let length = self.decoder.finish(plain);
             let last = self.behind.saturating_sub(1);
             self.plain(&plain[..length], search, sink, |_| last);
+            self.show(&plain[..length], text, search, sink);
+            self.show_end(text, search, sink);
         });
         if self.decoder.dirty() && self.stream == Stream::Leaf {
             sink.findings.add(Tags::DECODE_DIRTY, super::Score::ZERO);
@@ -303,6 +370,25 @@ impl Reading {
     }
 }
 
+impl Shown {
+    fn look<W: Watch>(
+        &mut self,
+        part: u32,
+        text: &[u8],
+        search: &mut Search,
+        sink: &mut Sink<'_, W>,
+    ) {
+        let Sink { rules, matches, findings, .. } = sink;
+        let offset = self.start;
+        rules.look(&mut self.walk, text, search, |rule, _| {
+            let asked = [Surface::Visible, Surface::Text].map(|surface| rules.asks(rule, surface));
+            if asked.contains(&true) && matches.first(Stream::Visible, rule) {
+                findings.note(Hit { rule, surface: Surface::Visible, part, offset });
+            }
+        });
+    }
+}
+
 /// Finds the wire octets with which decoded octets were complete, by decoding a piece once more.
 /// It goes on from place to place, so all that are asked for cost one more decoding of the piece,
 /// and a rule asks once a message.
@@ -313,6 +399,10 @@ struct WirePlaces<'a> {
     /// Decoded octets behind.
     plain: usize,
 }
+
+/// Octets that are made visible at once: what becomes of them, three times as many at most, is then
+/// still near.
+const SHOWN_OCTETS: usize = 4 * 1024;
 
 /// Octets that are decoded at once while a place is looked for.
 const LOOKED_THROUGH_OCTETS: usize = 64;
@@ -367,11 +457,7 @@ impl<W: Watch> Scanner<W> {
     /// A header block is complete, and the body begins at the content offset `start`.
     pub(super) fn end_header(&mut self, start: u64) {
         let said = self.header.said;
-        let supposed = || ContentType {
-            media_type: said.default_type,
-            boundaries: [None; 2],
-            ambiguous: false,
-        };
+        let supposed = || ContentType::of(said.default_type);
         // RFC 2045 5.2: a field that says nothing is as good as none.
         let written = said.content_type.filter(|written| !written.media_type.octets().is_empty());
         let content_type = written.unwrap_or_else(supposed);
@@ -396,8 +482,10 @@ impl<W: Watch> Scanner<W> {
         self.place = Place::BodyLine;
         match kind {
             PartKind::Leaf => {
-                let mut reading = Reading::new(encoding, &self.rules, Stream::Leaf, part);
-                (reading.is_text, reading.behind) = (media_type.is_text(), start);
+                if content_type.charset == Charset::Unknown && media_type.is_text() {
+                    self.tag(Tags::CHARSET_UNKNOWN);
+                }
+                let reading = Reading::of_leaf(encoding, &self.rules, part, &content_type, start);
                 self.leaf.reading = Some(reading);
             }
             PartKind::Multipart => self.frames.push_multipart(part, &content_type),
