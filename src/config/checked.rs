@@ -289,7 +289,6 @@ impl Checker<'_> {
             tag: raw.tag.as_ref().map_or(name, |tag| tag.get_ref()).to_owned(),
             score: self.score(raw.score.as_ref())?.unwrap_or(Score::ZERO),
             observe: raw.observe,
-            ..RuleSpec::default()
         })
     }
 

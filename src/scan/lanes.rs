@@ -98,10 +98,9 @@ impl Lanes {
         let lanes: [&[u8]; K] = std::array::from_fn(|lane| &block[lane * length..][..length]);
         for place in 0..length {
             let mut special = false;
-            for lane in 0..K {
-                let octet = lanes[lane][place];
-                states[lane] = self.table.next_state(Anchored::No, states[lane], octet);
-                special |= self.table.is_special(states[lane]);
+            for (state, lane) in states.iter_mut().zip(lanes) {
+                *state = self.table.next_state(Anchored::No, *state, lane[place]);
+                special |= self.table.is_special(*state);
             }
             if special {
                 self.matched_in_lanes(&states, length, place, hits);

@@ -5,6 +5,7 @@
 //! to its reader, and so it is to a rule. This is a machine over octets that can stop after each of
 //! them and does a bounded work for each. It reads as browsers do, but for what needs a tree.
 
+use memchr::{memchr, memchr3};
 use std::fmt;
 
 /// The state of a text in UTF-8 that is made visible.
@@ -58,6 +59,32 @@ impl Hidden {
     }
 }
 
+/// How an octet of a text is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    AsItIs,
+    Space,
+    /// As it is, unless the text is HTML.
+    AsMarkup,
+    /// It depends on its neighbours.
+    Otherwise,
+}
+
+static SHOWN: [Shown; 256] = shown_table();
+
+const fn shown_table() -> [Shown; 256] {
+    let mut table = [Shown::Otherwise; 256];
+    let mut octet = b'!';
+    while octet <= b'~' {
+        table[octet as usize] = Shown::AsItIs;
+        octet += 1;
+    }
+    table[b' ' as usize] = Shown::Space;
+    table[b'<' as usize] = Shown::AsMarkup;
+    table[b'&' as usize] = Shown::AsMarkup;
+    table
+}
+
 /// Octets of a name that are kept: no name that matters is longer.
 const NAME_OCTETS: usize = 12;
 
@@ -107,11 +134,29 @@ impl Visible {
         while let Some((octet, after)) = rest.split_first() {
             if self.place == Place::Text {
                 rest = self.text(rest, out);
-            } else {
-                self.markup(*octet, out);
-                rest = after;
+                continue;
+            }
+            match self.passed_over(rest) {
+                0 => {
+                    self.markup(*octet, out);
+                    rest = after;
+                }
+                passed => rest = &rest[passed..],
             }
         }
+    }
+
+    /// How many octets at the start say nothing in the markup that is open.
+    fn passed_over(&self, octets: &[u8]) -> usize {
+        let next = match self.place {
+            Place::Tag(None) => memchr3(b'>', b'"', b'\'', octets),
+            Place::Tag(Some(quote)) => memchr(quote, octets),
+            Place::Comment(0) => memchr(b'-', octets),
+            Place::Hidden(_, 0) => memchr(b'<', octets),
+            Place::Declaration => memchr(b'>', octets),
+            _ => Some(0),
+        };
+        next.unwrap_or(octets.len())
     }
 
     /// The text has ended: what looked like the start of something stands for itself.
@@ -128,20 +173,47 @@ impl Visible {
 
     /// Text up to what may be markup. Returns what is left.
     fn text<'a>(&mut self, octets: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
-        for (place, octet) in octets.iter().enumerate() {
+        let mut rest = octets;
+        loop {
+            if self.character_octets == 0 {
+                let run = self.run(rest);
+                out.extend_from_slice(&rest[..run]);
+                rest = &rest[run..];
+            }
+            let Some((octet, after)) = rest.split_first() else { return rest };
+            rest = after;
             match *octet {
-                b'<' if self.html => self.place = Place::Open,
+                b'<' if self.html => {
+                    self.place = Place::Open;
+                    return rest;
+                }
                 b'&' if self.html => {
                     (self.place, self.name) = (Place::Entity, Name::default());
+                    return rest;
                 }
-                octet => {
-                    self.show(octet, out);
-                    continue;
-                }
+                octet => self.show(octet, out),
             }
-            return &octets[place + 1..];
         }
-        &[]
+    }
+
+    /// How many octets at the start are shown as they are: words with one space between them.
+    #[inline]
+    fn run(&mut self, octets: &[u8]) -> usize {
+        let (html, mut after_blank) = (self.html, self.after_blank);
+        let stop = octets.iter().position(|octet| match SHOWN[usize::from(*octet)] {
+            Shown::AsItIs => {
+                after_blank = false;
+                false
+            }
+            Shown::Space => std::mem::replace(&mut after_blank, true),
+            Shown::AsMarkup => {
+                after_blank &= html;
+                html
+            }
+            Shown::Otherwise => true,
+        });
+        self.after_blank = after_blank;
+        stop.unwrap_or(octets.len())
     }
 
     fn markup(&mut self, octet: u8, out: &mut Vec<u8>) {
