@@ -130,7 +130,7 @@ fn tables() -> Tables {
         surfaces: vec![Surface::Raw],
         tag: "spam".to_owned(),
         score: Score(5_000),
-        observe: false,
+        ..RuleSpec::default()
     };
     let rules = Rules::compile(tags, &[rule]).expect("the scenario's own rule");
     let line = |then, add: Option<&str>| Line {

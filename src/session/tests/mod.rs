@@ -209,7 +209,7 @@ fn tables() -> Tables {
         surfaces: vec![Surface::Raw],
         tag: "hold".to_owned(),
         score: Score::ZERO,
-        observe: false,
+        ..RuleSpec::default()
     };
     let late = PolicyLine {
         when: When { tag: Some(Tags::SCAN_LATE), score: None },
