@@ -2,7 +2,7 @@
 
 use crate::now::{Now, Tick};
 use crate::relay::{
-    Address, HopId, Outcome, Probe, Protocol, Relay, RelayEffect, Routes, StoreJob, Ticket,
+    Address, Board, HopId, Outcome, Probe, Protocol, Relay, RelayEffect, Routes, StoreJob, Ticket,
     Verification,
 };
 use crate::session::{
@@ -310,6 +310,11 @@ impl World {
     /// The records of all transactions that are over.
     pub fn records(&self) -> &[Record] {
         &self.records
+    }
+
+    /// What is known of the routes.
+    pub fn board(&self) -> &Board {
+        &self.shared.board
     }
 
     /// The next hops.
