@@ -34,6 +34,8 @@ struct Bench {
     verified: BTreeMap<Ticket, Verification>,
     /// When connections were asked for.
     connects: Vec<Tick>,
+    /// The connection that was made last to a next hop for which a test speaks.
+    by_hand: Option<HopId>,
     /// Handshakes fail.
     tls_fails: bool,
     /// TLS comes before the banner.
@@ -56,6 +58,8 @@ enum Reach {
     Refuses,
     /// Nothing ever comes back.
     Silent,
+    /// It stands, and a test says what comes back.
+    ByHand,
 }
 
 /// A connection.
@@ -146,6 +150,7 @@ impl Bench {
             done: BTreeMap::new(),
             verified: BTreeMap::new(),
             connects: Vec::new(),
+            by_hand: None,
             tls_fails: false,
             begins_sealed: false,
         }
@@ -272,6 +277,10 @@ impl Bench {
         match server.reach {
             Reach::Refuses => self.relay.lost(id, self.now),
             Reach::Silent => {}
+            Reach::ByHand => {
+                self.by_hand = Some(id);
+                self.relay.connected(id, self.now);
+            }
             Reach::Answers => {
                 let (script, kept) = (Arc::clone(&server.script), server.kept.clone());
                 let session = SinkSession::new(server.protocol, script, kept);

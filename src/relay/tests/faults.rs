@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::tools::sink::{Misdeed, Point};
+use proptest::prelude::*;
 
 /// The points at which a next hop can fail, and whether the message has left then.
 const POINTS: [(Point, bool); 6] = [
@@ -305,6 +306,19 @@ fn a_73_a_go_ahead_is_no_yes_and_a_yes_no_go_ahead() {
     }
 }
 
+// each next hop has its own outcome, and each recipient is told that of its own.
+#[test]
+fn a_77_every_next_hop_answers_for_its_own_recipients() {
+    let busy = server(Protocol::Smtp, &["*=end:450 4.2.0 busy"]);
+    let dead = Server { reach: Reach::Refuses, ..server(Protocol::Smtp, &[]) };
+    for (other, expected) in [(busy, "450 4.2.0"), (dead, DOWN)] {
+        let mut bench = Bench::of(vec![vec![server(Protocol::Lmtp, &[])], vec![other]]);
+        let outcomes = bench.deliver(&["other1", "ok", "other2"], &hello());
+        assert_eq!(told(&outcomes), [expected, "delivered", expected]);
+        assert_eq!(bench.kept()[0].recipients, [b"ok@example.net"]);
+    }
+}
+
 // A reply too many before the first command is found out there.
 #[test]
 fn a_72_a_surplus_reply_to_a_greeting_ends_the_connection() {
@@ -341,5 +355,76 @@ fn a_421_is_told_as_a_deferral() {
             let Outcome::Failed(reply) = &outcomes[0] else { panic!("{outcomes:?}") };
             assert_eq!(reply.text(), "bye", "{point:?}");
         }
+    }
+}
+
+/// Things that a next hop may say, in any order.
+const SAYINGS: [&str; 20] = [
+    "220 hop\r\n",
+    "220 hop\r\n",
+    "250-hop\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 PRDR\r\n",
+    "250-hop\r\n250-PIPELINING\r\n250-XCLIENT ADDR\r\n250 LIMITS RCPTMAX=1\r\n",
+    "250 hop\r\n",
+    "250 2.1.0 ok\r\n",
+    "250 2.1.0 ok\r\n",
+    "250-a\r\n250 b\r\n",
+    "354 go\r\n",
+    "354 go\r\n",
+    "353 lines follow\r\n",
+    "550 5.1.1 no\r\n",
+    "450 4.2.0 busy\r\n",
+    "452 4.5.3 too many\r\n",
+    "502 5.5.1 what\r\n",
+    "421 4.3.2 bye\r\n",
+    "25",
+    "\r\n",
+    "999 x\r\n",
+    "\0\u{e9}\r\n",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    // Whatever a next hop says, in any cut: each recipient has one outcome within eight minutes, a
+    // question has its answer, and nothing is left over.
+    #[test]
+    fn whatever_a_next_hop_says_there_is_one_outcome_for_each(
+        sayings in prop::collection::vec(0..SAYINGS.len(), 0..30),
+        cuts in prop::collection::vec(1..40usize, 1..8),
+        lmtp in any::<bool>(),
+        plain in any::<bool>(),
+        recipients in 1..4usize,
+    ) {
+        let protocol = if lmtp { Protocol::Lmtp } else { Protocol::Smtp };
+        let by_hand = || Server { reach: Reach::ByHand, ..server(protocol, &[]) };
+        let mut bench = Bench::with(vec![by_hand(), by_hand()], |route| {
+            route.xclient = true;
+            route.verify = Verify::Callahead;
+        });
+        let message = if plain { plain_message(b".\r\n") } else { hello() };
+        let ticket = bench.start(&vec!["ok"; recipients], &message);
+        let question = bench.ask("ok");
+        let stream: String = sayings.iter().map(|index| SAYINGS[*index]).collect();
+        let mut rest = stream.as_bytes();
+        for cut in cuts.iter().cycle() {
+            let (piece, later) = rest.split_at((*cut).min(rest.len()));
+            if let Some(id) = bench.by_hand {
+                bench.relay.receive(id, piece, bench.now);
+                bench.settle();
+            }
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(bench.outcomes(ticket).len(), recipients);
+        prop_assert!(bench.now <= Tick::START + Duration::from_secs(480));
+        bench.run_for(Duration::from_secs(60));
+        prop_assert!(bench.verified.contains_key(&question));
+        prop_assert_eq!(bench.relay.plans_open(), 0);
+        // Those that still try whether somebody is there fall silent, too.
+        bench.servers.iter_mut().for_each(|server| server.reach = Reach::Refuses);
+        bench.run_for(Duration::from_secs(600));
+        prop_assert_eq!(bench.relay.connections(), 0);
     }
 }
