@@ -23,10 +23,7 @@ pub use record::{End, RecipientRecord, Record};
 pub use settings::{Listener, ListenerTls, Mixed, Offer, Tables, TlsMode};
 pub use trust::{Networks, Trust};
 
-use crate::limits::{
-    IDLE_TIMEOUT_UNDER_LOAD, INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT,
-    OUTPUT_PENDING_OCTETS,
-};
+use crate::limits::{INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT, OUTPUT_PENDING_OCTETS};
 use crate::now::{Now, Tick};
 use crate::relay::{Board, Outcome, Plan, Probe, Protocol, Verification};
 use crate::tally::Tally;
@@ -365,7 +362,7 @@ impl Session {
     /// The longest wait for a command.
     fn idle_timeout(&self) -> Duration {
         match self.under_load {
-            true => self.listener.idle_timeout.min(IDLE_TIMEOUT_UNDER_LOAD),
+            true => self.listener.idle_timeout.min(self.listener.idle_timeout_under_load),
             false => self.listener.idle_timeout,
         }
     }
