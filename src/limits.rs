@@ -432,6 +432,9 @@ pub const ADMIN_BODY_OCTETS: usize = 8 * 1024;
 /// The longest wait for the head of a request to the admin port, and again for all the rest of it.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The longest life of a connection to the admin port, whatever its client does or does not do.
+pub const ADMIN_CONNECTION_LIFE: Duration = Duration::from_secs(30);
+
 /// Octets of the secret that a request for a change shows: so many cannot be guessed.
 pub const ADMIN_TOKEN_OCTETS: usize = 16;
 
@@ -454,7 +457,8 @@ const _: () = assert!(TAGS_MAX.is_multiple_of(64));
 const _: () = assert!(BOUNDARY_OCTETS + 4 < LINE_HELD_OCTETS);
 const _: () = assert!(RULES_MAX <= u16::MAX as usize + 1);
 const _: () = assert!(FULL_TABLE_OCTETS <= TABLES_OCTETS);
-const _: () = assert!(ROUTES_MAX <= u16::MAX as usize && CLASSES_MAX <= u16::MAX as usize);
+const _: () = assert!(ROUTES_MAX <= u16::MAX as usize);
+const _: () = assert!(CLASSES_MAX <= u16::MAX as usize);
 // Numbers of domains and places of entries have two and four octets in `policy::LocalParts`.
 const _: () = assert!(DOMAINS_MAX < u16::MAX as usize);
 const _: () = assert!(RECIPIENT_ENTRIES_MAX * (LOCAL_PART_OCTETS + 5) <= u32::MAX as usize);

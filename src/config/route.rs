@@ -14,10 +14,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The routes of the file, by the place of their tables. One with a fault is `None`.
+#[derive(Default)]
 pub(super) struct FileRoutes {
     routes: Vec<Option<Route>>,
     /// Where each says where it leads.
     spans: Vec<Range<usize>>,
+    /// The settings of each in words.
+    pub settings: Vec<String>,
 }
 
 impl FileRoutes {
@@ -43,10 +46,12 @@ pub(super) fn routes(
     let names = tables.iter().enumerate();
     let names = names.map(|(place, (name, _))| (name.text.to_owned(), RouteId(place as u16)));
     let names = Names::new("route", names);
-    let mut routes = FileRoutes { routes: Vec::new(), spans: Vec::new() };
+    let mut routes = FileRoutes::default();
     for (name, mut table) in tables {
         routes.spans.push(table.value("to").map_or(name.span.clone(), toml::Spanned::span));
-        routes.routes.push(route(name.text, &mut table, reading, state));
+        let route = route(name.text, &mut table, reading, state);
+        routes.settings.push(route.as_ref().map(settings).unwrap_or_default());
+        routes.routes.push(route);
         table.end();
     }
     (routes, names)
@@ -56,6 +61,23 @@ fn route(name: &str, table: &mut Table<'_>, reading: &Reading<'_>, state: &Path)
     table.requires("to", "to = \"lmtp://10.0.0.5:24\"");
     let to = table.texts("to").and_then(|to| next_hop(&to, &table.span, reading, state));
     Some(Route { name: name.to_owned(), to: to? })
+}
+
+/// `mailstore: LMTP, 10.0.0.5:24, then 10.0.0.6:24`: all that `check` prints of a route, and by which
+/// two of them are compared.
+fn settings(route: &Route) -> String {
+    let to = match &route.to {
+        NextHop::Maildir(folder) => format!("Maildirs in {}", folder.display()),
+        NextHop::Server { protocol, addresses } => {
+            let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            let protocol = match protocol {
+                Protocol::Smtp => "SMTP",
+                Protocol::Lmtp => "LMTP",
+            };
+            format!("{protocol}, {}", list.join(", then "))
+        }
+    };
+    format!("{}: {to}", route.name)
 }
 
 fn next_hop(

@@ -2,7 +2,7 @@
 
 use super::Config;
 use crate::policy::{Action, Class, ClassId, Recipients};
-use crate::relay::{NextHop, Protocol};
+use crate::relay::Protocol;
 use std::fmt::Write;
 
 /// A summary in plain text, the same for the same configuration.
@@ -23,16 +23,8 @@ fn write_summary(config: &Config, out: &mut String) -> std::fmt::Result {
         writeln!(out, "listen   {} on {address}, {protocol}", listener.name)?;
     }
     let route_name = |index: usize| config.routes.routes.get(index).map_or("", |one| &one.name);
-    for route in &config.routes.routes {
-        match &route.to {
-            NextHop::Maildir(folder) => {
-                writeln!(out, "route    {}: Maildirs in {}", route.name, folder.display())?;
-            }
-            NextHop::Server { addresses, .. } => {
-                let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                writeln!(out, "route    {}: {}", route.name, list.join(", then "))?;
-            }
-        }
+    for route in &config.route_settings {
+        writeln!(out, "route    {route}")?;
     }
     let mut domains: Vec<_> = policy.domains().collect();
     domains.sort_by_key(|(name, _)| *name);

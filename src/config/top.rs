@@ -91,6 +91,7 @@ fn config<'a>(
         state,
         listeners,
         tables: Arc::new(Tables { policy, rules: Arc::new(rules.compiled?) }),
+        route_settings: routes.settings.clone(),
         routes: Arc::new(routes.into_routes(&hostname)),
         admin,
         connections_max: connections

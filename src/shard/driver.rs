@@ -401,6 +401,18 @@ impl Core {
         [relay, session, leaving, self.draining_until].into_iter().flatten().min()
     }
 
+    /// From now on these settings hold: for sessions that begin, and their tables for messages that
+    /// begin. A listener is known by its place.
+    fn replace(&mut self, listeners: Vec<Arc<Listener>>, tables: &Arc<Tables>) {
+        for (old, new) in self.parts.listeners.iter_mut().zip(listeners) {
+            *old = new;
+        }
+        self.shared.tables = Arc::clone(tables);
+        for (_, seat) in &mut self.sessions {
+            seat.session.retable(Arc::clone(tables));
+        }
+    }
+
     fn drain(&mut self, ring: &mut Ring) {
         let now = self.clock.now();
         ring.stop_listening();
@@ -452,6 +464,7 @@ impl Driver for Core {
             match letter {
                 Letter::Stored(job, outcomes) => self.relay.stored(&job, outcomes),
                 Letter::Snapshot(answer) => answer(self.snapshot(ring)),
+                Letter::Replace(listeners, tables) => self.replace(listeners, &tables),
                 Letter::Drain => self.drain(ring),
             }
         }

@@ -170,6 +170,16 @@ impl GatewayHandle {
         }
     }
 
+    /// Puts other settings in the place of those that the gateway was started with, listener by
+    /// listener in the same order, and other tables. Sessions that begin have them at once; those that
+    /// are open keep their listener's settings, and take the tables for their next message. A message
+    /// under way keeps what it began with.
+    pub fn replace(&self, listeners: &[Arc<Listener>], tables: &Arc<Tables>) {
+        for mailbox in &self.mailboxes {
+            mailbox.post(Letter::Replace(listeners.to_vec(), Arc::clone(tables)));
+        }
+    }
+
     /// What each shard has counted. Waits for the shards; one that is gone has no say any more.
     pub fn snapshots(&self) -> Vec<Snapshot> {
         let (sender, answers) = mpsc::channel();
