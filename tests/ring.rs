@@ -244,8 +244,16 @@ impl World {
     /// Waits until the shard has closed all its sockets.
     fn until_closed(&self) {
         let end = Instant::now() + PATIENCE;
-        while self.on_shard(|ring| ring.sockets_open()) > 0 {
-            assert!(Instant::now() < end, "sockets are still open");
+        loop {
+            let (open, in_flight) = self.on_shard(|ring| (ring.sockets_open(), ring.in_flight()));
+            if open == 0 {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "{open} sockets are still open, {in_flight} operations in flight: {:?}",
+                self.counters()
+            );
             thread::yield_now();
         }
     }

@@ -60,7 +60,7 @@ pub(super) fn routes(
 fn route(name: &str, table: &mut Table<'_>, reading: &Reading<'_>, state: &Path) -> Option<Route> {
     table.requires("to", "to = \"lmtp://10.0.0.5:24\"");
     let to = table.texts("to").and_then(|to| next_hop(&to, &table.span, reading, state));
-    Some(Route { name: name.to_owned(), to: to? })
+    Some(Route::new(name, to?))
 }
 
 /// `mailstore: LMTP, 10.0.0.5:24, then 10.0.0.6:24`: all that `check` prints of a route, and by which

@@ -195,6 +195,11 @@ impl<T> LocalParts<T> {
         })
     }
 
+    /// The different values, each once.
+    pub fn values(&self) -> &[T] {
+        &self.values
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.places.len()

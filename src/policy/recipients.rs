@@ -62,6 +62,15 @@ impl Recipients {
 }
 
 impl Domain {
+    /// The routes that mail for the domain may take.
+    pub(super) fn routes(&self) -> impl Iterator<Item = RouteId> {
+        let listed = match &self.recipients {
+            Recipients::Any => &[][..],
+            Recipients::Listed { list, .. } => list.values(),
+        };
+        std::iter::once(self.route).chain(listed.iter().filter_map(|route| *route))
+    }
+
     /// What is known of a local-part, unquoted and in lower case.
     pub(super) fn standing(&self, local_part: &[u8]) -> Standing {
         // RFC 5321 4.5.1: any system that has a mail server must accept mail for postmaster.

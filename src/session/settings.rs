@@ -43,6 +43,14 @@ pub struct Listener {
     pub prdr: bool,
     /// When the verdicts are so late, the 353 of a PRDR block goes out before them.
     pub prdr_353_after: Duration,
+    /// Connections that one source may have open here; 0 is no limit.
+    pub connections_per_source: u32,
+    /// How much is remembered of transactions that clients give an id (RESUME).
+    pub resume: ResumeLevel,
+    /// CHECKPOINT, the older form of it, is offered as well.
+    pub checkpoint: bool,
+    /// Mail that is sent again without an id is known again.
+    pub replay: bool,
     /// TLS, if there is a certificate.
     pub tls: Option<ListenerTls>,
     /// Who may say who the client is.
@@ -64,7 +72,7 @@ pub struct Listener {
     pub progress_timeout: Duration,
     /// Longest life of a connection; a message that is coming is brought to its end.
     pub session_timeout: Duration,
-    /// Longest wait for a whole TLS handshake, and for a whole PROXY header.
+    /// Longest wait for a whole TLS handshake.
     pub handshake_timeout: Duration,
     /// Longest wait for verdicts after the end mark; then the message is tagged `scan-late`.
     pub scan_budget: Duration,
@@ -88,6 +96,18 @@ pub enum Offer {
     Always,
     /// Never.
     Never,
+}
+
+/// How much is remembered of transactions that clients give an id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResumeLevel {
+    /// RESUME is not offered.
+    #[default]
+    Off,
+    /// The outcomes.
+    Outcome,
+    /// The outcomes, and content that has come in part: for trusted peers.
+    Partial,
 }
 
 /// TLS of a listener.
@@ -140,6 +160,11 @@ pub struct Tables {
 }
 
 impl Listener {
+    /// Whether clients expect TLS from the first octet.
+    pub fn is_implicit_tls(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.mode == TlsMode::Implicit)
+    }
+
     /// A listener with every setting at its default.
     pub fn new(name: &str, protocol: Protocol, hostname: &str) -> Listener {
         Listener {
@@ -158,6 +183,10 @@ impl Listener {
             binarymime: Offer::WhenHonoured,
             prdr: true,
             prdr_353_after: limits::PRDR_353_AFTER_DEFAULT,
+            connections_per_source: limits::CONNECTIONS_PER_SOURCE_DEFAULT,
+            resume: ResumeLevel::Off,
+            checkpoint: false,
+            replay: false,
             tls: None,
             trust: Trust::default(),
             banner_pause: Duration::ZERO,

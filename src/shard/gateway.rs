@@ -3,17 +3,18 @@
 use super::bell::Bell;
 use super::driver::{Core, ShardParts, Snapshot};
 use super::executor::{Shard, ShardPanicked, ShardSettings, run_shard};
-use super::listener::{self, ListenError};
+use super::listener::{self, ListenError, Listeners};
 use super::mailbox::{Letter, Mailbox};
 use super::ring::RingSettings;
 use super::start::StartError;
+use super::steer;
 use super::stores::Stores;
 use crate::limits;
 use crate::relay::Routes;
 use crate::session::{Listener, Record, Tables};
 use crate::tally::Counts;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -77,6 +78,7 @@ impl Gateway {
             opened.push(listener::open(*address, count, dual_stack)?);
         }
         let addresses = opened.iter().map(|listeners| listeners.address).collect();
+        let steered = steer_all(&opened, count);
         let mut sockets: Vec<Vec<OwnedFd>> = (0..count).map(|_| Vec::new()).collect();
         for listeners in opened {
             for (shard, socket) in listeners.sockets.into_iter().enumerate() {
@@ -94,10 +96,15 @@ impl Gateway {
         for (number, sockets) in sockets.into_iter().enumerate() {
             let bell = Bell::new().map_err(|error| StartError::of("make the bell", error))?;
             let (mailbox, inbox) = Mailbox::new(bell.rope());
+            let ring = ring_settings(settings.connections_max / count);
             let parts = ShardParts {
+                number,
+                shards: count,
+                steered,
                 listeners: settings.listeners.iter().map(|(_, one)| Arc::clone(one)).collect(),
                 tables: Arc::clone(&settings.tables),
                 routes: Arc::clone(&settings.routes),
+                clients_max: ring.sockets_max - ring.sockets_for_next_hops,
                 body_memory_octets: settings.body_memory_octets / count as u64,
                 id_prefix: format!("{run}{number:x}z"),
                 mailbox: mailbox.clone(),
@@ -108,7 +115,7 @@ impl Gateway {
             let shard = ShardSettings {
                 name: format!("postern-{number}"),
                 cpu: cpus.get(number).copied().filter(|_| count <= cpus.len()),
-                ring: ring_settings(settings.connections_max / count),
+                ring,
             };
             match start_shard(shard, bell, sockets, parts) {
                 Ok(shard) => {
@@ -203,10 +210,31 @@ fn start_shard(
 ) -> Result<Shard, StartError> {
     run_shard(settings, bell, move |ring| {
         for (tag, socket) in sockets.into_iter().enumerate() {
-            ring.listen(socket, tag as u32, FULL_NOTICE);
+            let implicit = parts.listeners.get(tag).is_some_and(|one| one.is_implicit_tls());
+            // A client that expects TLS could not read it.
+            ring.listen(socket, tag as u32, if implicit { b"" } else { FULL_NOTICE });
         }
         Core::new(parts)
     })
+}
+
+/// Has the kernel bring each source to one shard, for all listeners. Without it the gateway works, but
+/// what one source may have open is counted by each shard for itself.
+fn steer_all(opened: &[Listeners], shards: usize) -> bool {
+    let attached =
+        opened.iter().filter_map(|listeners| listeners.sockets.first()).try_for_each(|listener| {
+            match shards {
+                1 => Ok(()),
+                _ => steer::attach(listener.as_fd(), shards),
+            }
+        });
+    if let Err(error) = &attached {
+        eprintln!(
+            "postern: the kernel does not steer clients to shards by their address ({error}): \
+             limits of a source hold for each of {shards} shards"
+        );
+    }
+    attached.is_ok()
 }
 
 fn ring_settings(connections_max: usize) -> RingSettings {

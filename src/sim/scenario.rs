@@ -68,12 +68,11 @@ const SPAM: &str = "sim-spam-mark";
 fn world(seed: u64) -> World {
     let mut chance = Rng::with_seed(seed.wrapping_add(1));
     let address = |port: u16| Address::Tcp(SocketAddr::from(([127, 0, 0, 1], port)));
-    let server = |name: &str, protocol, ports: [u16; 2]| Route {
-        name: name.to_owned(),
-        to: NextHop::Server { protocol, addresses: ports.into_iter().map(address).collect() },
+    let server = |name: &str, protocol, ports: [u16; 2]| {
+        let addresses = ports.into_iter().map(address).collect();
+        Route::new(name, NextHop::Server { protocol, addresses })
     };
-    let maildir =
-        |name: &str| Route { name: name.to_owned(), to: NextHop::Maildir(name.to_owned().into()) };
+    let maildir = |name: &str| Route::new(name, NextHop::Maildir(name.to_owned().into()));
     let routes = Routes {
         hostname: "mx.example.net".to_owned(),
         routes: vec![
@@ -108,6 +107,7 @@ fn world(seed: u64) -> World {
             connect_fails: 50,
             hop_lost: 40,
             hop_stalls: 10,
+            tls_fails: 50,
             store_fails: 50,
         }
     };

@@ -33,10 +33,10 @@ pub struct TlsStream {
     waiting: Vec<u8>,
     /// Sealed octets that are to leave.
     sealed: Vec<u8>,
-    /// Sealed octets that were ever made, and that have left.
+    /// Octets that were ever made for the peer, and that have left.
     sealed_made: u64,
     sealed_sent: u64,
-    /// For how many plain octets the sealed ones up to a place stand.
+    /// For how many plain octets those up to a place stand.
     marks: VecDeque<Mark>,
     facts: Option<TlsFacts>,
     peer_closed: bool,
@@ -99,6 +99,14 @@ impl TlsStream {
         let mut stream = TlsStream::new(Side::Client(Box::new(connection)));
         stream.advance(&mut Vec::new())?;
         Ok(stream)
+    }
+
+    /// So many octets were sent in clear before and have not left: they are counted before the sealed
+    /// ones. To be called before anything else.
+    pub fn follow(&mut self, clear_octets: u64) {
+        debug_assert!(self.marks.is_empty() && self.sealed_sent == 0);
+        self.sealed_made += clear_octets;
+        self.marks.push_back(Mark { sealed_end: clear_octets, plain: clear_octets });
     }
 
     fn new(side: Side) -> TlsStream {
@@ -176,7 +184,7 @@ impl TlsStream {
         std::mem::take(&mut self.sealed)
     }
 
-    /// Sealed octets have left; returns for how many plain ones they stand.
+    /// Octets have left; returns for how many plain ones they stand.
     pub fn sent(&mut self, sealed: u64) -> u64 {
         self.sealed_sent += sealed;
         let mut plain = 0;

@@ -226,7 +226,7 @@ fn quoted_length(input: &[u8]) -> Option<usize> {
 
 /// Whether this is atoms and dots. Dots may stand anywhere: some large providers have such
 /// mailboxes, and the dots are no danger here.
-fn is_dot_string(local_part: &[u8]) -> bool {
+pub(super) fn is_dot_string(local_part: &[u8]) -> bool {
     local_part.iter().all(|octet| match octet {
         b'.' => true,
         octet if octet.is_ascii_alphanumeric() => true,
@@ -253,7 +253,7 @@ mod tests {
 
     // the domain is what follows the last unquoted @; %, ! and source routes mean nothing.
     #[test]
-    fn the_domain_is_behind_the_last_unquoted_at() {
+    fn a_34_the_domain_is_behind_the_last_unquoted_at() {
         let table: [(&str, &str, &str); 12] = [
             ("<a%b@example.net>", "a%b", "example.net"),
             ("<a!b@example.net>", "a!b", "example.net"),

@@ -22,6 +22,17 @@ pub fn decode(value: &[u8]) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
+/// Encodes any octets, behind what `out` already holds.
+pub fn encode(octets: &[u8], out: &mut Vec<u8>) {
+    for octet in octets {
+        // RFC 3461 4: xchar is any ASCII character from "!" to "~", except "+" and "=".
+        match octet {
+            b'!'..=b'~' if !matches!(octet, b'+' | b'=') => out.push(*octet),
+            _ => out.extend_from_slice(format!("+{octet:02X}").as_bytes()),
+        }
+    }
+}
+
 fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
@@ -32,7 +43,7 @@ fn hex(digit: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::decode;
+    use super::{decode, encode};
 
     #[test]
     fn only_printable_text_comes_out() {
@@ -42,6 +53,18 @@ mod tests {
             [b"+0A", b"+0D+0Ab", b"+ZZ", b"+2", b"+", b"+2b", b"a=b", b"a b", b"+7F"];
         for value in bad {
             assert_eq!(decode(value), None, "{}", value.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn any_octets_go_in() {
+        let mut value = Vec::new();
+        encode(b"a+b=c d\r\n\xff", &mut value);
+        assert_eq!(value, b"a+2Bb+3Dc+20d+0D+0A+FF");
+        for octet in b' '..=b'~' {
+            let mut value = Vec::new();
+            encode(&[octet], &mut value);
+            assert_eq!(decode(&value).as_deref(), Some(&[octet][..]));
         }
     }
 }
