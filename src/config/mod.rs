@@ -1,7 +1,8 @@
 //! The configuration: TOML in, a checked [`Config`] out, or every fault with its place.
 //!
 //! Each table of the file has a file here that reads it, key by key: `top`, `listen` (with `tls`),
-//! `route`, `domain` (with `recipients`), `class`, `rule`, `admin`. They share `table` (one table
+//! `route` (with
+//! `route_tls`), `domain` (with `recipients`), `class`, `rule`, `admin`. They share `table` (one table
 //! while it is read), `value` (single values), `list` and `files` (what lies beside the file),
 //! `names` (what was meant) and `fault` (what is wrong where). `fixed` says what cannot change while a
 //! configuration is served, `summary` what it amounts to. Below this room nothing is checked again.
@@ -17,6 +18,7 @@ mod listen;
 mod names;
 mod recipients;
 mod route;
+mod route_tls;
 mod rule;
 mod summary;
 mod table;
