@@ -268,8 +268,11 @@ fn a_103_no_bad_configuration_takes_the_place_of_a_good_one() {
     let good =
         good.replace("\nrecipients = ", "\nexceptions = { canary = \"standard\" }\nrecipients = ");
     assert_eq!(process.mail("canary@example.net", "first words"), (250, 250));
+    assert_eq!(process.metric("postern_certificate_expiry_timestamp_seconds"), 0.0);
     assert!(process.reload(&good).contains("loaded anew"));
     assert_eq!(process.mail("canary@example.net", "first words"), (250, 550));
+    // The last day of 2040.
+    assert_eq!(process.metric("postern_certificate_expiry_timestamp_seconds"), 2_240_524_800.0);
     assert_eq!(canary(), (250, 250));
     assert_eq!(process.metric("postern_reloads_total"), 1.0);
     assert!(process.metric("postern_reload_last_success_timestamp_seconds") >= before);

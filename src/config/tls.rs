@@ -115,6 +115,7 @@ fn server(
     let server = ServerTls::from_pem(&identities, clients.map(PemFile::pem), now).map_err(wrong);
     let server = reading.faults.good(clients_span.unwrap_or(span), server)?;
     reading.warn(server.warnings());
+    identities.iter().filter_map(Identity::expires_unix_s).for_each(|end| reading.expires(end));
     Some(server)
 }
 

@@ -51,6 +51,10 @@ pub fn render(shards: &[Snapshot], reloads: ReloadCounts) -> String {
     let help = "When the configuration that serves was taken, in seconds since 1970.";
     let taken = reloads.last_success_unix_s;
     families.push(gauge("reload_last_success_timestamp_seconds", help, taken));
+    let help =
+        "When the first certificate of a listener expires, in seconds since 1970; 0 without one.";
+    let expiry = reloads.certificate_expiry_unix_s;
+    families.push(gauge("certificate_expiry_timestamp_seconds", help, expiry));
     families.push(decisions(shards));
     let mut text = Vec::new();
     // Encoding into memory fails only for metrics without values, of which there are none.

@@ -64,6 +64,7 @@ struct Shared {
     done: AtomicU64,
     failed: AtomicU64,
     last_success_unix_s: AtomicU64,
+    certificate_expiry_unix_s: AtomicU64,
 }
 
 /// What the metrics say of reloads.
@@ -75,6 +76,8 @@ pub struct ReloadCounts {
     pub failed: u64,
     /// When the configuration that serves was taken, in seconds since 1970.
     pub last_success_unix_s: u64,
+    /// When the first of the listeners' certificates expires, in seconds since 1970; 0 without any.
+    pub certificate_expiry_unix_s: u64,
 }
 
 impl Reloader {
@@ -82,10 +85,11 @@ impl Reloader {
         let watch = Watch::new(&served.config.files);
         let shared = Shared {
             gateway,
-            served: Mutex::new((served, watch)),
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             last_success_unix_s: AtomicU64::new(unix_s()),
+            certificate_expiry_unix_s: AtomicU64::new(expiry(&served.config)),
+            served: Mutex::new((served, watch)),
         };
         Reloader { shared: Arc::new(shared) }
     }
@@ -118,6 +122,7 @@ impl Reloader {
             done: value(&self.shared.done),
             failed: value(&self.shared.failed),
             last_success_unix_s: value(&self.shared.last_success_unix_s),
+            certificate_expiry_unix_s: value(&self.shared.certificate_expiry_unix_s),
         }
     }
 
@@ -138,6 +143,8 @@ impl Reloader {
         match &taken {
             Ok(()) => {
                 self.shared.last_success_unix_s.store(unix_s(), Ordering::Relaxed);
+                let expiry = expiry(&served.0.config);
+                self.shared.certificate_expiry_unix_s.store(expiry, Ordering::Relaxed);
                 self.shared.done.fetch_add(1, Ordering::Relaxed);
                 eprintln!("postern: the configuration is loaded anew ({why})");
                 for warning in &served.0.config.warnings {
@@ -170,6 +177,10 @@ fn permitted(old: &Config, new: &Config) -> Result<Vec<Arc<Listener>>, Refused> 
     });
     let listeners: Option<Vec<_>> = listeners.collect();
     listeners.ok_or_else(|| Refused::Fixed("where it listens".to_owned()))
+}
+
+fn expiry(config: &Config) -> u64 {
+    config.certificate_expiry_unix_s.and_then(|end| u64::try_from(end).ok()).unwrap_or(0)
 }
 
 fn unix_s() -> u64 {
