@@ -7,10 +7,13 @@ use postern::policy::Standing;
 use postern::relay::{HopTls, Verify};
 use postern::session::{Mixed, Networks, Offer, TlsMode};
 use postern::wire::{Mailbox, Newlines};
+use proptest::prelude::*;
 use rcgen::{CertificateParams, KeyPair};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
+
+const DEPLOY: &str = include_str!("../deploy/postern.toml");
 
 #[test]
 fn every_bad_file_has_its_faults_at_their_places() {
@@ -284,15 +287,89 @@ fn the_readme_names_every_key() {
     assert!(keys >= 80, "{keys}");
 }
 
+/// A folder with all that `deploy/postern.toml` names.
+fn folder_of_deploy() -> TempDir {
+    let folder = folder_of_everything();
+    let path = |name: &str| folder.path().join(name);
+    for name in ["tls", "patterns"] {
+        std::fs::create_dir(path(name)).unwrap();
+    }
+    std::fs::rename(path("own.pem"), path("tls/fullchain.pem")).unwrap();
+    std::fs::rename(path("own.key"), path("tls/key.pem")).unwrap();
+    std::fs::rename(path("ca.pem"), path("tls/stores-ca.pem")).unwrap();
+    std::fs::write(path("patterns/pills.txt"), "# words\ncheap pills\n").unwrap();
+    std::fs::write(path("admin.token"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    std::fs::write(path("recipients.txt"), "alice\nsales -> archive\nbob@example.org\n").unwrap();
+    folder
+}
+
+#[test]
+fn the_configuration_for_deployment_is_good() {
+    let folder = folder_of_deploy();
+    let config = Config::parse(DEPLOY, "postern.toml", folder.path());
+    let config = config.unwrap_or_else(|faults| panic!("{:#?}", faults.each()));
+    let summary = postern::config::summary(&config);
+    for words in ["mx on [::]:25, SMTP", "TLS offered, PRDR", "recipients are verified ahead"] {
+        assert!(summary.contains(words), "{words} is not in\n{summary}");
+    }
+    assert!(config.warnings.is_empty() && config.certificate_expiry_unix_s.is_some());
+}
+
+/// Every name in the alert rules is one that is counted.
+#[test]
+fn alert_rules_name_metrics_that_there_are() {
+    let rules = include_str!("../deploy/alerts.yml");
+    let text = postern::control::render(&[], postern::control::ReloadCounts::default());
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut names = 0;
+    for name in rules.split(|c| !is_name(c)).filter(|word| word.starts_with("postern_")) {
+        let family = name.strip_suffix("_bucket").unwrap_or(name);
+        assert!(text.contains(&format!("# TYPE {family} ")), "{name}");
+        names += 1;
+    }
+    assert!(names >= 10, "{names}");
+}
+
+/// Whatever is done to a good file, it is a configuration or has faults.
 #[test]
 fn a_damaged_configuration_never_panics() {
-    for cut in 0..EMBEDDED.len() {
-        if EMBEDDED.is_char_boundary(cut) {
-            let _ = Config::parse(&EMBEDDED[..cut], "cut.toml", Path::new("."));
+    let folder = folder_of_deploy();
+    for good in [EMBEDDED, DEPLOY] {
+        for cut in (0..good.len()).filter(|cut| good.is_char_boundary(*cut)) {
+            let _ = Config::parse(&good[..cut], "cut.toml", folder.path());
+        }
+        // One octet in the place of each: signs that mean something in TOML, in turn.
+        let signs = "\"'[]{}=.,#-+0x\n\\ \u{1}*@:/".chars();
+        for ((at, old), sign) in good.char_indices().zip(signs.cycle()) {
+            let damaged = format!("{}{sign}{}", &good[..at], &good[at + old.len_utf8()..]);
+            let _ = Config::parse(&damaged, "damaged.toml", folder.path());
+            let longer = format!("{}\u{fffd}{}", &good[..at], &good[at..]);
+            let _ = Config::parse(&longer, "damaged.toml", folder.path());
         }
     }
-    for (at, _) in EMBEDDED.char_indices() {
-        let damaged = format!("{}\u{fffd}{}", &EMBEDDED[..at], &EMBEDDED[at..]);
-        let _ = Config::parse(&damaged, "damaged.toml", Path::new("."));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A list of recipients of any octets is read or has faults, each in a line that there is.
+    #[test]
+    fn a_list_of_any_octets_is_read_or_told_line_by_line(
+        octets in proptest::collection::vec(
+            prop_oneof![Just(b'\n'), Just(b'@'), Just(b'"'), Just(b'*'), 0x20..0x7fu8, any::<u8>()],
+            0..400,
+        ),
+    ) {
+        let folder = folder_of_deploy();
+        std::fs::write(folder.path().join("recipients.txt"), &octets).unwrap();
+        let lines = octets.split(|octet| *octet == b'\n').count();
+        if let Err(faults) = Config::parse(DEPLOY, "postern.toml", folder.path()) {
+            for fault in faults.each() {
+                let line = fault.line();
+                let place = line.split("recipients.txt:").nth(1).unwrap_or("");
+                let number = place.split(':').next().and_then(|number| number.parse().ok());
+                prop_assert!(number.is_some_and(|number: usize| number <= lines), "{line}");
+            }
+        }
     }
 }
