@@ -7,6 +7,7 @@ use rcgen::{CertificateParams, KeyPair};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -67,6 +68,11 @@ struct Process {
 
 impl Process {
     fn start(config: &str) -> Process {
+        Process::start_with(config, None)
+    }
+
+    /// The same with a socket of systemd's.
+    fn start_with(config: &str, notify: Option<&Path>) -> Process {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::write(path("postern.toml"), config).unwrap();
@@ -74,7 +80,10 @@ impl Process {
         fs::write(path("literals.txt"), "first words\n").unwrap();
         fs::write(path("token"), format!("{TOKEN}\n")).unwrap();
         write_certificate(folder.path(), "certificate.pem", "key.pem", 2040);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_postern"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+        command.env_remove("NOTIFY_SOCKET");
+        command.envs(notify.map(|socket| ("NOTIFY_SOCKET", socket)));
+        let mut child = command
             .args(["serve", "--config"])
             .arg(path("postern.toml"))
             .stderr(Stdio::piped())
@@ -302,6 +311,33 @@ fn files_that_change_are_taken_by_themselves_and_an_unfinished_edit_is_not() {
     assert_eq!(process.mail("new@example.net", "hello"), (550, 0));
     assert_eq!(process.metric("postern_reloads_total"), 2.0);
     assert_eq!(process.metric("postern_reload_failures_total"), 1.0);
+}
+
+#[test]
+fn systemd_is_told_and_the_admin_port_answers_to_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = || {
+        let mut octets = [0; 256];
+        let length = socket.recv(&mut octets).unwrap();
+        String::from_utf8_lossy(&octets[..length]).trim().to_owned()
+    };
+    let process = Process::start_with(CONFIG, Some(&folder.path().join("notify")));
+    assert_eq!(told(), "READY=1");
+    let ready = || process.http("GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(ready().0, 200);
+    let mut client = Client::connect(process.smtp);
+    assert_eq!(client.code(), 220);
+    for line in ["EHLO c.example", "MAIL FROM:<>", "RCPT TO:<canary@example.net>"] {
+        assert_eq!(client.say(line), 250);
+    }
+    assert_eq!(client.say("DATA"), 354);
+    process.signal(libc::SIGTERM);
+    assert_eq!(told(), "STOPPING=1");
+    let (code, text) = ready();
+    assert!(code == 503 && text.ends_with("draining\n"), "{text}");
+    assert_eq!(client.say("Subject: last\r\n\r\ntext\r\n."), 250);
 }
 
 // slow heads, large heads and bodies that never come take places for seconds only, and health
