@@ -282,9 +282,21 @@ pub const HEADER_FIELDS_MAX: u32 = 1_000;
 /// Octets of one header block; more are a finding. The block is still followed to its end.
 pub const HEADER_BLOCK_OCTETS: u64 = 256 * 1024;
 
-/// Octets of one structured header field (Content-Type and its kin) that are kept for reading; more
-/// are a finding.
-pub const HEADER_FIELD_OCTETS: usize = 4 * 1024;
+/// Octets of one header field that are kept for reading, where a rule asks for it or it says how to
+/// read the body; more are a finding.
+pub const HEADER_FIELD_OCTETS: usize = 16 * 1024;
+
+/// Encoded words of one header field that are undone (RFC 2047); more stay as they are.
+pub const ENCODED_WORDS_MAX: usize = 256;
+
+/// Pieces of one parameter that are joined (RFC 2231 3); more are a finding.
+pub const PARAMETER_PIECES_MAX: usize = 64;
+
+/// Header fields that rules may name.
+pub const FIELD_NAMES_MAX: usize = 64;
+
+/// Comments inside comments that are followed; deeper ones are text.
+pub const COMMENT_DEPTH_MAX: u32 = 32;
 
 /// Places of hits that are kept for one message; further hits only set their tags.
 pub const HITS_MAX: usize = 64;
@@ -292,9 +304,9 @@ pub const HITS_MAX: usize = 64;
 /// Rules of a rule set: a message carries a few bits for each, and its state shall stay small.
 pub const RULES_MAX: usize = 2_048;
 
-/// Literals of a rule set, over all rules. Lists longer than this are look-ups of whole names, not
-/// searches for parts of a text.
-pub const LITERALS_MAX: usize = 32_768;
+/// Literals of a rule set, over all rules: the largest lists of phrases and hosts in use have some
+/// 200,000.
+pub const LITERALS_MAX: usize = 262_144;
 
 /// Octets of one literal.
 pub const LITERAL_OCTETS: usize = 256;
@@ -305,8 +317,24 @@ pub const LITERAL_ENDS_MAX: usize = 32;
 
 /// Octets of a transition table up to which it is a full one (a step is two loads). A larger table
 /// leaves the processor's cache, and near misses then cost tens of nanoseconds an octet: above this
-/// the compact automaton is taken, which is slower on friendly text and far faster at the worst.
+/// windows of the literals are looked up instead, which is slower on friendly text and far faster
+/// at the worst.
 pub const FULL_TABLE_OCTETS: usize = 24 << 20;
+
+/// Octets at the end of a literal in which the window lies by which it is known in a large set: so
+/// many octets of a text are looked at twice where it is cut.
+pub const GRAM_REACH: usize = 24;
+
+/// Literals of a large set that may be known by windows which share a bucket: each is compared when
+/// one of the windows comes. More of them go into a table.
+pub const GRAM_BUCKET_MAX: usize = 4;
+
+/// Octets of the blocks that literals are looked for in. Longer blocks gain nothing; a block and what
+/// it becomes shall stay in the cache next to the core.
+pub const SCAN_BLOCK_OCTETS: usize = 16 * 1024;
+
+/// Octets of a segment of a block: the places of hits are known to the segment, 64 to a block.
+pub const SCAN_SEGMENT_OCTETS: usize = 512;
 
 /// Octets of all tables of a rule set, which all shards share; more is refused when it is loaded.
 pub const TABLES_OCTETS: usize = 128 << 20;
@@ -322,9 +350,9 @@ pub const MEDIA_TYPE_OCTETS: usize = 96;
 /// there, which would remove them. RFC 2045 6.7 (5): a line has 76 octets.
 pub const QP_BLANKS_HELD: usize = 128;
 
-/// Wire octets that are decoded in one step. Small, since the place of a hit inside a step is found
-/// by decoding the step once more.
-pub const DECODE_STEP_OCTETS: usize = 512;
+/// Wire octets that are decoded in one step: what they give fits a block.
+pub const DECODE_STEP_OCTETS: usize = SCAN_BLOCK_OCTETS - 2 * QP_BLANKS_HELD;
+
 // ---- shard --------------------------------------------------------------------------------
 
 /// Sockets of one shard, in both directions. What an idle one costs is its slot and its descriptor.
@@ -523,8 +551,8 @@ pub const FAULTS_TOLD_MAX: usize = 64;
 /// Octets of a line of a list: an address with its route, and a comment is no longer.
 pub const LIST_LINE_OCTETS: usize = 1_024;
 
-/// Octets of a file of literals: more than [`LITERALS_MAX`] of [`LITERAL_OCTETS`].
-pub const LITERAL_FILE_OCTETS_MAX: u64 = 16 << 20;
+/// Octets of a file of literals: [`LITERALS_MAX`] of [`LITERAL_OCTETS`].
+pub const LITERAL_FILE_OCTETS_MAX: u64 = 64 << 20;
 
 /// Octets of a file of recipients. It is held whole while it is read.
 pub const RECIPIENT_FILE_OCTETS_MAX: u64 = 256 << 20;
@@ -676,6 +704,8 @@ const _: () = assert!(CLASSES_MAX <= u16::MAX as usize);
 const _: () = assert!(DOMAINS_MAX < u16::MAX as usize);
 const _: () = assert!(RECIPIENT_ENTRIES_MAX * (LOCAL_PART_OCTETS + 5) <= u32::MAX as usize);
 const _: () = assert!((LITERALS_MAX * LITERAL_OCTETS) as u64 <= LITERAL_FILE_OCTETS_MAX);
+const _: () = assert!(QP_BLANKS_HELD >= 4);
+const _: () = assert!(FIELD_NAMES_MAX <= 64);
 const _: () = assert!(SOCKETS_FOR_NEXT_HOPS < SOCKETS_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32_768);
 const _: () = assert!(RING_SUBMISSIONS <= RING_COMPLETIONS);

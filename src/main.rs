@@ -58,9 +58,16 @@ enum Command {
         /// Speak LMTP rather than SMTP.
         #[arg(long)]
         lmtp: bool,
-        /// An answer: LOCAL-PART=rcpt:CODE TEXT, =end:CODE TEXT or =late:MILLISECONDS.
+        /// An answer: LOCAL-PART=rcpt:CODE TEXT, =end:CODE TEXT or =late:MILLISECONDS; or a
+        /// misdeed: @POINT=close, stall, surplus, endless, short or say:TEXT.
         #[arg(long)]
         answer: Vec<String>,
+        /// Offer this extension, too: PRDR, "SIZE 1000", "LIMITS RCPTMAX=2".
+        #[arg(long)]
+        offer: Vec<String>,
+        /// Do not offer this extension.
+        #[arg(long)]
+        without: Vec<String>,
         /// Write each message into this folder, as a file.
         #[arg(long)]
         keep: Option<PathBuf>,
@@ -72,8 +79,9 @@ fn main() -> ExitCode {
         Command::Serve { config } => serve(config.as_deref()),
         Command::Check { file } => check(&file),
         Command::Scan { file, rcpt, config } => scan(&file, &rcpt, config.as_deref()),
-        Command::Sink { address, lmtp, answer, keep } => {
-            sink(&address, lmtp, &answer, keep.as_deref())
+        Command::Sink { address, lmtp, answer, offer, without, keep } => {
+            script(&answer, &offer, &without)
+                .and_then(|script| sink(&address, lmtp, script, keep.as_deref()))
         }
     };
     match done {
@@ -117,6 +125,7 @@ told_in_one_line!(
     control::ControlError,
     postern::shard::gateway::GatewayError,
     postern::shard::executor::ShardPanicked,
+    tools::sink::OfferFault,
     tools::sink::ScriptFault,
 );
 
@@ -178,11 +187,20 @@ fn scan(file: &Path, recipients: &[String], config: Option<&Path>) -> Result<(),
     Ok(())
 }
 
-fn sink(address: &str, lmtp: bool, answers: &[String], keep: Option<&Path>) -> Result<(), Failure> {
+/// What a sink is told on the command line.
+fn script(answers: &[String], offers: &[String], without: &[String]) -> Result<Script, Failure> {
     let mut script = Script::default();
+    without.iter().for_each(|keyword| script.offers.remove(keyword));
+    for offer in offers {
+        script.offers.add(offer)?;
+    }
     for answer in answers {
         script.add(answer)?;
     }
+    Ok(script)
+}
+
+fn sink(address: &str, lmtp: bool, script: Script, keep: Option<&Path>) -> Result<(), Failure> {
     let listener: SinkListener = match address.starts_with('/') {
         true => UnixListener::bind(address)?.into(),
         false => TcpListener::bind(address)?.into(),

@@ -14,8 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-const SURFACES: [Surface; 5] =
-    [Surface::Raw, Surface::Header, Surface::Subject, Surface::Text, Surface::Part];
+const SURFACES: [Surface; 12] = Surface::ALL;
 
 fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
@@ -77,9 +76,10 @@ fn spec(surface: Surface, literals: Vec<Vec<u8>>) -> RuleSpec {
         name: format!("literals in {}", surface.name()),
         literals,
         surfaces: vec![surface],
+        fields: vec![b"x-s".to_vec()],
         tag: surface.name().into(),
         score: Score(1000),
-        observe: false,
+        ..RuleSpec::default()
     }
 }
 
@@ -326,25 +326,39 @@ fn the_part_tree_is_the_one_that_another_parser_sees() {
 fn hidden_hits_are_found() {
     let messages = messages(&sample());
     let table: &[(&str, &str, &str)] = &[
-        ("qp-hit-all-hex", ".fridman", "text part"),
-        ("qp-hit-split-by-soft-breaks", "for mail marketing it", "text part"),
-        ("b64-foreign-bytes", "locking", "text part"),
-        ("b64-inner-padding", "locking", "text part"),
-        ("b64-lf-only", "locking", "text part"),
-        ("b64-lone-char-end", "locking", "text part"),
-        ("b64-no-padding", "locking", "text part"),
-        ("b64-one-char-lines", "locking", "text part"),
-        ("b64-text-after-end", "locking", "text part"),
-        ("b64-twice", "cgfwzxigdghl", "text part"),
-        ("boundary-after-close", "losing your", "raw text part"),
-        ("boundary-two-params", "alhashimi", "raw text part"),
-        ("boundary-two-params", "administration operator help available", "raw text part"),
-        ("boundary-unclosed", "hark0908", "text part"),
-        ("boundary-empty", "important to plan", "raw text part"),
-        ("ct-twice", "homenew", "raw text part"),
+        ("qp-hit-all-hex", ".fridman", "text part visible"),
+        ("qp-hit-split-by-soft-breaks", "for mail marketing it", "text part visible"),
+        ("b64-foreign-bytes", "locking", "text part visible"),
+        ("b64-inner-padding", "locking", "text part visible"),
+        ("b64-lf-only", "locking", "text part visible"),
+        ("b64-lone-char-end", "locking", "text part visible"),
+        ("b64-no-padding", "locking", "text part visible"),
+        ("b64-one-char-lines", "locking", "text part visible"),
+        ("b64-text-after-end", "locking", "text part visible"),
+        ("b64-twice", "cgfwzxigdghl", "text part visible"),
+        ("boundary-after-close", "losing your", "raw text part visible"),
+        ("boundary-two-params", "alhashimi", "raw text part visible"),
+        ("boundary-two-params", "administration operator help available", "raw text part visible"),
+        ("boundary-unclosed", "hark0908", "text part visible"),
+        ("boundary-empty", "important to plan", "raw text part visible"),
+        ("ct-twice", "homenew", "raw text part visible"),
         ("cte-base64-on-multipart", "profitable", "text part"),
         ("cte-base64-on-rfc822", "pch.cliamdept", "text part"),
-        ("cte-twice", "locking", "text part"),
+        ("cte-twice", "locking", "text part visible"),
+        ("html-split-hit", "buyers without any", "text visible"),
+        ("text-zero-width", "buyers without any", "text visible"),
+        ("text-mixed-case", "buyers without any", "raw text part visible"),
+        ("charset-utf16", "acheljude000", "text visible"),
+        ("rfc2047-adjacent", "in ameri ca mailin", "header field"),
+        ("rfc2047-split-char", "żół", "header field"),
+        ("rfc2047-broken", "=?utf-8?x?abc?=", "raw header field"),
+        ("rfc2047-broken", "unclosed", "raw header field"),
+        ("name-tricks", "ok.txt", "raw header name"),
+        ("name-tricks", "cod.exe", "raw header name"),
+        ("name-tricks", "b.scr", "raw header name"),
+        ("name-tricks", "c\0.txt.exe", "name"),
+        ("rfc2231-continuations", "abc.exe", "name"),
+        ("rfc2231-continuations", "application/octet-stream", "raw header type"),
         ("scan-hit-across-parts", "viagra", ""),
         ("scan-hit-in-preamble-epilogue", "f7filt7er", "raw"),
         ("scan-hit-in-preamble-epilogue", "<h><ws", "raw"),

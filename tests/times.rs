@@ -328,7 +328,7 @@ fn a_verdict_has_a_budget() {
 // draft-hall-prdr-00 4.5.1: the 353 goes out before its lines when they are late, whatever they wait
 // for.
 #[test]
-fn a_353_comes_by_the_clock() {
+fn the_353_comes_by_the_clock() {
     let prdr = "MAIL FROM:<a@client.example> PRDR\r\n";
     let after = |prdr_353_after| Listener { prdr_353_after, ..base_listener() };
     let two = || marked(prdr, &["ok1", "ok2"], "6000MS");

@@ -75,7 +75,7 @@ fn rules(surfaces: &[Surface]) -> Arc<Rules> {
         surfaces: surfaces.to_vec(),
         tag: format!("tag-{index}"),
         score: Score(1000),
-        observe: false,
+        ..RuleSpec::default()
     };
     let specs: Vec<RuleSpec> = literals.chunks(20).enumerate().map(spec).collect();
     Arc::new(Rules::compile(Tags::new(), &specs).expect("the literals of the sample compile"))

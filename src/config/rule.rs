@@ -5,8 +5,8 @@ use super::table::Table;
 use super::top::Reading;
 use super::value::shown_octets;
 use crate::limits::{
-    LITERAL_ENDS_MAX, LITERAL_FILE_OCTETS_MAX, LITERAL_OCTETS, LITERALS_MAX, RULES_MAX,
-    TABLES_OCTETS, TAGS_MAX,
+    FIELD_NAMES_MAX, LITERAL_ENDS_MAX, LITERAL_FILE_OCTETS_MAX, LITERAL_OCTETS, LITERALS_MAX,
+    RULES_MAX, TABLES_OCTETS, TAGS_MAX,
 };
 use crate::scan::{RuleError, RuleSpec, Rules, Score, Surface, TagSet, Tags};
 use std::ops::Range;
@@ -41,8 +41,6 @@ struct Placed {
     literals: Vec<Spot>,
 }
 
-const SURFACES: &str = "raw, header, subject, text, part";
-
 /// All rules.
 pub(super) fn rules(top: &mut Table<'_>, reading: &Reading<'_>) -> FileRules {
     let tables = top.named_tables("rule");
@@ -74,13 +72,13 @@ fn rule(
     let literals = literals(table, reading);
     let surfaces = match table.value("in").is_some() {
         true => surfaces(table, reading.faults),
-        false => Some(vec![Surface::Raw, Surface::Text]),
+        false => Some((vec![Surface::Raw, Surface::Text], Vec::new())),
     };
     let score = score(table, reading.faults);
     let observe = table.switch("observe").unwrap_or(false);
     let (literals, spots) = literals?;
-    let name = name.to_owned();
-    let spec = RuleSpec { name, literals, surfaces: surfaces?, tag, score: score?, observe };
+    let (name, (surfaces, fields)) = (name.to_owned(), surfaces?);
+    let spec = RuleSpec { name, literals, surfaces, fields, tag, score: score?, observe };
     Some((spec, spots))
 }
 
@@ -113,11 +111,23 @@ fn literals(table: &mut Table<'_>, reading: &Reading<'_>) -> Option<(Vec<Vec<u8>
     good.then_some((literals, spots))
 }
 
-fn surfaces(table: &mut Table<'_>, faults: &Collector<'_>) -> Option<Vec<Surface>> {
-    let help = || format!("name some of: {SURFACES}");
-    let read = |name: &str| {
-        Surface::from_name(name)
-            .ok_or_else(|| Wrong::new(format!("{name:?} is no surface"), help()))
+/// Where a rule looks, and the header fields that it names: `header:x-mailer`.
+fn surfaces(table: &mut Table<'_>, faults: &Collector<'_>) -> Option<(Vec<Surface>, Vec<Vec<u8>>)> {
+    let help = || {
+        let named = Surface::ALL.into_iter().filter(|surface| *surface != Surface::Field);
+        let known: Vec<&str> = named.map(Surface::name).collect();
+        format!("name some of: {}, header:NAME", known.join(", "))
+    };
+    let mut fields = Vec::new();
+    let read = |name: &str| match name.strip_prefix("header:") {
+        Some("") => Err(Wrong::new("\"header:\" without a field", "write header:NAME")),
+        Some(field) => {
+            fields.push(field.as_bytes().to_vec());
+            Ok(Surface::Field)
+        }
+        None => Surface::from_name(name)
+            .filter(|surface| *surface != Surface::Field)
+            .ok_or_else(|| Wrong::new(format!("{name:?} is no surface"), help())),
     };
     let span = table.value("in")?.span();
     let asked = table.texts("in")?.len();
@@ -125,7 +135,7 @@ fn surfaces(table: &mut Table<'_>, faults: &Collector<'_>) -> Option<Vec<Surface
         faults.add(span, "a rule that looks nowhere", help());
     }
     let surfaces = table.each("in", read)?;
-    (asked > 0 && surfaces.len() == asked).then_some(surfaces)
+    (asked > 0 && surfaces.len() == asked).then_some((surfaces, fields))
 }
 
 /// The key `score`, if it is there; `None` if something is wrong with it.
@@ -177,6 +187,10 @@ fn compile(tags: &Tags, placed: &[Placed], faults: &Collector<'_>) -> Option<Rul
         RuleError::TablesTooLarge { .. } => {
             let most = shown_octets(TABLES_OCTETS as u64);
             Wrong::new(format!("the scan's tables are larger than {most}"), "shorten this list")
+        }
+        RuleError::TooManyFields { .. } => {
+            let help = format!("all rules together may name {FIELD_NAMES_MAX}");
+            Wrong::new("with this rule there are too many header fields", help)
         }
         // The others have been told where the rule was read.
         RuleError::NoLiterals { .. }

@@ -235,7 +235,7 @@ impl<'a> Table<'a> {
     pub fn each<T>(
         &mut self,
         key: &'static str,
-        read: impl Fn(&str) -> Result<T, Wrong>,
+        mut read: impl FnMut(&str) -> Result<T, Wrong>,
     ) -> Option<Vec<T>> {
         let texts = self.texts(key)?;
         let read = |text: &Text<'a>| self.faults.good(text.span.clone(), read(text.text));

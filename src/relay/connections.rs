@@ -8,7 +8,6 @@ use super::work::Work;
 use crate::now::Tick;
 use crate::policy::RouteId;
 use smallvec::SmallVec;
-use std::sync::Arc;
 
 /// What was known of a connection before it had something to do.
 #[derive(Clone, Copy, Debug)]
@@ -29,13 +28,12 @@ impl Relay {
         without_tls: bool,
         now: Tick,
     ) {
-        let routes = Arc::clone(&self.routes);
-        let settings = &routes.routes[route];
+        let settings = &self.routes.routes[route];
         let NextHop::Server { protocol, addresses } = &settings.to else { return };
         self.states[route].connections += 1;
         self.hops_made += 1;
         let number = self.hops_made;
-        let turn = Turn::new(settings, &routes.hostname, now);
+        let turn = Turn::new(settings, &self.routes.hostname, now);
         #[cfg_attr(not(test), expect(unused_mut, reason = "only a planted bug changes it"))]
         let mut hop = Hop::connecting(*protocol, work, without_tls, &turn);
         #[cfg(test)]
@@ -72,15 +70,16 @@ impl Relay {
 
     /// Has a connection do something, and carries out what it wants.
     pub(super) fn act(&mut self, id: HopId, now: Tick, verb: impl FnOnce(&mut Hop, &mut Turn<'_>)) {
-        let routes = Arc::clone(&self.routes);
         let Some(slot) = self.hops.get_mut(id.slot) else { return };
         let origin = Origin { route: slot.route, address: slot.address, was_idle: slot.was_idle };
-        let mut turn = Turn::new(&routes.routes[origin.route], &routes.hostname, now);
+        let route = &self.routes.routes[origin.route];
+        let mut turn = Turn::new(route, &self.routes.hostname, now);
         verb(&mut slot.hop, &mut turn);
-        let rests = slot.hop.is_idle();
+        let effects = turn.effects;
+        let (rests, spent) = (slot.hop.is_idle(), slot.hop.is_spent());
         let mut later = SmallVec::<[HopEffect; 3]>::new();
         // Its place is free before what it leaves behind is given to another.
-        for effect in turn.effects {
+        for effect in effects {
             match effect {
                 HopEffect::Send(output) => self.effects.push_back(RelayEffect::Send(id, output)),
                 HopEffect::StartTls => self.effects.push_back(RelayEffect::StartTls(id)),
@@ -89,8 +88,10 @@ impl Relay {
                 other => later.push(other),
             }
         }
-        if rests {
-            self.list(id.slot);
+        match (rests, spent) {
+            (true, true) => self.act(id, now, Hop::retire),
+            (true, false) => self.list(id.slot),
+            (false, _) => {}
         }
         self.schedule_hop(id.slot);
         for effect in later {

@@ -392,7 +392,7 @@ impl Session {
             transaction.envelope.recipients.push(recipient);
         }
         if let Some(recording) = &mut transaction.recording {
-            recording.record = Box::new(record.clone());
+            *recording.record = record.clone();
         }
         self.state = State::Resumed(transaction);
         self.reply(reply);

@@ -4,7 +4,7 @@ use super::disk::Disk;
 use crate::ledger::{Effect as LedgerEffect, Keeper, Request, Secret, Settings as LedgerSettings};
 use crate::now::{Now, Tick};
 use crate::relay::{
-    Address, HopId, Outcome, Probe, Protocol, Relay, RelayEffect, Routes, StoreJob, Ticket,
+    Address, Board, HopId, Outcome, Probe, Protocol, Relay, RelayEffect, Routes, StoreJob, Ticket,
     Verification,
 };
 use crate::session::{
@@ -347,6 +347,11 @@ impl World {
     /// The records of all transactions that are over.
     pub fn records(&self) -> &[Record] {
         &self.records
+    }
+
+    /// What is known of the routes.
+    pub fn board(&self) -> &Board {
+        &self.shared.board
     }
 
     /// The next hops.

@@ -178,7 +178,7 @@ fn tables() -> Tables {
         surfaces: vec![Surface::Raw, Surface::Text, Surface::Part],
         tag: name.to_owned(),
         score: Score::ZERO,
-        observe: false,
+        ..RuleSpec::default()
     };
     let marks = [
         rule("spam", SPAM),

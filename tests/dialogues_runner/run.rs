@@ -122,7 +122,7 @@ fn runs_of(index: usize, vectors: &[Vector]) -> Vec<Run> {
             let splits = matches!(mode, Mode::EachOctet | Mode::RandomCuts);
             // The shards have no ledger yet.
             let remembers = vector.name.starts_with("resume-") && mode == Mode::Sockets;
-            if !(splits && vector.nosplit) && !remembers {
+            if !(remembers || splits && vector.nosplit) {
                 runs.push(Run { vector: index, mode, next_hop });
             }
         }

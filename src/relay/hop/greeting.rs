@@ -19,7 +19,7 @@ impl Hop {
     }
 
     pub(super) fn bannered(&mut self, reply: &Reply, work: Option<Work>, turn: &mut Turn<'_>) {
-        if reply.is_positive() {
+        if reply.is_positive() && !turn.more_came {
             return self.greet(work, true, turn);
         }
         // RFC 5321 3.1: 554 says that there is no SMTP service here. It is no word about the mail.
@@ -46,7 +46,8 @@ impl Hop {
         extended: bool,
         turn: &mut Turn<'_>,
     ) {
-        if reply.is_positive() {
+        // What stands behind the answer would be taken for that to MAIL.
+        if reply.is_positive() && !turn.more_came {
             if extended {
                 self.offers = Offers::read(reply.text());
             }
@@ -141,7 +142,9 @@ impl Hop {
         if self.used {
             commands.extend_from_slice(b"RSET\r\n");
         }
-        self.offers.xclient.write(&delivery.envelope.origin, &mut commands);
+        if !self.used || self.offers.pipelining {
+            self.offers.xclient.write(&delivery.envelope.origin, &mut commands);
+        }
         turn.send(commands);
         self.state = State::Introducing { delivery, reset: self.used };
         self.wait(turn.route.timeouts.command, turn);
@@ -155,9 +158,17 @@ impl Hop {
         turn: &mut Turn<'_>,
     ) {
         match (reset, reply.code()) {
-            (true, 200..300) => self.state = State::Introducing { delivery, reset: false },
+            (true, 200..300) => {
+                if !self.offers.pipelining {
+                    let mut command = Vec::new();
+                    self.offers.xclient.write(&delivery.envelope.origin, &mut command);
+                    turn.send(command);
+                }
+                self.state = State::Introducing { delivery, reset: false };
+                self.wait(turn.route.timeouts.command, turn);
+            }
             // The session begins again as after the banner; TLS stays.
-            (false, 220) => {
+            (false, 220) if !turn.more_came => {
                 self.origin = Some(delivery.envelope.origin.clone());
                 self.greet(Some(Work::Delivery(delivery)), true, turn);
             }

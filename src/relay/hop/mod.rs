@@ -197,13 +197,15 @@ impl Hop {
     /// Whether a connection that is idle can take this: a next hop may allow so many transactions
     /// only, and binary content needs a connection of its own.
     pub fn suits(&self, work: &Work) -> bool {
-        let may_begin = self.transactions < self.transactions_max();
         let binary = matches!(work, Work::Delivery(delivery) if delivery.is_binary());
-        may_begin && !(binary && self.used)
+        let too_late = binary && self.used;
+        !self.is_spent() && !too_late
     }
 
-    fn transactions_max(&self) -> u32 {
-        self.offers.transactions_max.unwrap_or(HOP_TRANSACTIONS_MAX).min(HOP_TRANSACTIONS_MAX)
+    /// Whether it has had as many transactions as it may have.
+    pub fn is_spent(&self) -> bool {
+        let most = self.offers.transactions_max.unwrap_or(HOP_TRANSACTIONS_MAX);
+        self.transactions >= most.min(HOP_TRANSACTIONS_MAX)
     }
 
     /// The connection stands.

@@ -97,8 +97,13 @@ impl Lone {
         self.wait(Duration::from_micros(1))
     }
 
-    /// Whoever was asked says yes to everything.
+    /// Whoever was asked says yes to everything; gives the codes of what is told then.
     fn answer(&mut self) -> String {
+        self.answer_silently();
+        self.codes()
+    }
+
+    fn answer_silently(&mut self) {
         let answer = match self.asked.take() {
             Some(Ask::Relay(plan)) => {
                 let recipients = plan.groups.iter().flat_map(|group| &group.recipients);
@@ -110,7 +115,6 @@ impl Lone {
         };
         self.session.answered(answer, self.now());
         self.drain();
-        self.codes()
     }
 
     fn secured(&mut self) -> String {
@@ -209,7 +213,7 @@ fn tables() -> Tables {
         surfaces: vec![Surface::Raw],
         tag: "hold".to_owned(),
         score: Score::ZERO,
-        observe: false,
+        ..RuleSpec::default()
     };
     let late = PolicyLine {
         when: When { tag: Some(Tags::SCAN_LATE), score: None },

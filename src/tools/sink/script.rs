@@ -62,7 +62,7 @@ pub enum Misdeed {
     Surplus,
     /// It begins a reply that has no end.
     Endless,
-    /// It gives all of its replies but the last, and closes.
+    /// It gives all of its replies but the last, and closes: only an end has several.
     Short,
 }
 

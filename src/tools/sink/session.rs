@@ -433,7 +433,10 @@ impl SinkSession {
             self.kept.push(kept);
         }
         let Some(last) = replies.pop() else { return };
-        replies.iter().for_each(|reply| self.reply(reply));
+        let all = [None, Some(&Misdeed::Short), Some(&Misdeed::Surplus)];
+        if all.contains(&self.script.misdeed(Point::End)) {
+            replies.iter().for_each(|reply| self.reply(reply));
+        }
         self.answer(Point::End, &last);
     }
 
