@@ -5,6 +5,7 @@
 use postern::config::{Config, EMBEDDED};
 use postern::policy::Standing;
 use postern::relay::{HopTls, Verify};
+use postern::scan::Surface;
 use postern::session::{Mixed, Networks, Offer, TlsMode};
 use postern::wire::{Mailbox, Newlines};
 use proptest::prelude::*;
@@ -255,6 +256,15 @@ fn the_readme_names_every_metric() {
         names += 1;
     }
     assert!(names >= 40, "{names}");
+}
+
+#[test]
+fn the_readme_names_every_surface() {
+    let readme = include_str!("../README.md");
+    for surface in Surface::ALL.into_iter().filter(|surface| *surface != Surface::Field) {
+        let name = format!("`{}`", surface.name());
+        assert!(readme.contains(&name), "README does not name {name}");
+    }
 }
 
 /// Every key that some table knows is in the README.
