@@ -594,7 +594,7 @@ pub const RECIPIENTS_RANGE: RangeInclusive<u64> = 1..=RECIPIENTS_MAX as u64;
 pub const COUNT_RANGE: RangeInclusive<u64> = 1..=999_999;
 
 /// The pause before the banner. RFC 5321 4.5.3.2.1 has clients wait 5 minutes for it.
-pub const BANNER_PAUSE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
+pub const BANNER_PAUSE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=SIXTY_SECONDS;
 
 /// The longest wait for a command. RFC 5321 4.5.3.2.7 wants 5 minutes; less is for own clients.
 pub const IDLE_TIMEOUT_RANGE: RangeInclusive<Duration> = SECOND..=HOUR;
@@ -615,7 +615,7 @@ pub const PROGRESS_RANGE: RangeInclusive<Duration> = SECOND..=DAY;
 pub const SESSION_RANGE: RangeInclusive<Duration> = SECOND..=Duration::from_secs(7 * 86_400);
 
 /// The longest wait for a handshake.
-pub const HANDSHAKE_RANGE: RangeInclusive<Duration> = SECOND..=Duration::from_secs(60);
+pub const HANDSHAKE_RANGE: RangeInclusive<Duration> = SECOND..=SIXTY_SECONDS;
 
 /// The longest wait for verdicts.
 pub const SCAN_BUDGET_RANGE: RangeInclusive<Duration> =
@@ -624,6 +624,17 @@ pub const SCAN_BUDGET_RANGE: RangeInclusive<Duration> =
 /// The wait before an early 353.
 pub const PRDR_353_AFTER_RANGE: RangeInclusive<Duration> = Duration::ZERO..=SCAN_BUDGET_MAX;
 
+/// Connections of one source at a listener that may be configured; 0 is no limit.
+pub const PER_SOURCE_RANGE: RangeInclusive<u64> = 0..=1_000_000;
+
+/// The longest waits for next hops: all below the time in which a client is answered.
+pub const HOP_TIMEOUT_RANGE: RangeInclusive<Duration> = SECOND..=HOP_DELIVERY_TIMEOUT;
+
+/// The longest wait for the answer about a recipient. RFC 5321 4.5.3.2.3: a client waits 5 minutes
+/// for the reply to RCPT, and may have many of them in one group.
+pub const VERIFY_WAIT_RANGE: RangeInclusive<Duration> = SECOND..=SIXTY_SECONDS;
+
+const SIXTY_SECONDS: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -657,6 +668,9 @@ pub const ADMIN_BODY_OCTETS: usize = 8 * 1024;
 
 /// The longest wait for the head of a request to the admin port, and again for all the rest of it.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest life of a connection to the admin port, whatever its client does or does not do.
+pub const ADMIN_CONNECTION_LIFE: Duration = Duration::from_secs(30);
 
 /// Octets of the secret that a request for a change shows: so many cannot be guessed.
 pub const ADMIN_TOKEN_OCTETS: usize = 16;

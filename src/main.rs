@@ -1,8 +1,8 @@
 //! The command line of postern.
 
 use clap::{Parser, Subcommand};
-use postern::config::{Config, summary};
-use postern::control;
+use postern::config::{Config, Source, summary};
+use postern::control::{self, Served};
 use postern::relay::Protocol;
 use postern::shard::gateway::{Gateway, GatewaySettings, cpus_allowed};
 use postern::tools;
@@ -129,15 +129,16 @@ told_in_one_line!(
     tools::sink::ScriptFault,
 );
 
-fn load(config: Option<&Path>) -> Result<Config, Failure> {
+fn source(config: Option<&Path>) -> Result<Source, Failure> {
     Ok(match config {
-        Some(path) => Config::load(path)?,
-        None => Config::embedded(Path::new("."))?,
+        Some(path) => Source::read(path)?,
+        None => Source::embedded(Path::new(".")),
     })
 }
 
 fn serve(path: Option<&Path>) -> Result<(), Failure> {
-    let config = load(path)?;
+    let source = source(path)?;
+    let config = source.check()?;
     let shards = config.shards.unwrap_or_else(|| cpus_allowed().len().max(1));
     let (producers, consumers) = control::log_queues(shards);
     let gateway = Gateway::start(GatewaySettings {
@@ -153,14 +154,13 @@ fn serve(path: Option<&Path>) -> Result<(), Failure> {
     for ((_, listener), address) in config.listeners.iter().zip(gateway.addresses()) {
         eprintln!("postern: {} listens on {address}", listener.name);
     }
+    for warning in &config.warnings {
+        eprintln!("postern: {warning}");
+    }
     if path.is_none() {
         eprintln!("{}", what_next());
     }
-    let ended = control::run(gateway.handle(), config.admin.map(|admin| admin.address));
-    if ended.is_err() {
-        gateway.handle().drain();
-    }
-    gateway.join()?;
+    let ended = control::run(gateway, Served { path: path.map(Path::to_owned), source, config });
     drop(log);
     Ok(ended?)
 }
@@ -181,7 +181,7 @@ fn check(path: &Path) -> Result<(), Failure> {
 }
 
 fn scan(file: &Path, recipients: &[String], config: Option<&Path>) -> Result<(), Failure> {
-    let config = load(config)?;
+    let config = source(config)?.check()?;
     let message = std::fs::read(file)?;
     print!("{}", tools::scan::report(&config, &message, recipients));
     Ok(())

@@ -6,8 +6,9 @@ use super::top::Reading;
 use super::{tls, value};
 use crate::limits::{
     BANNER_PAUSE_RANGE, COUNT_RANGE, DATA_RATE_RANGE, DATA_TIMEOUT_RANGE, HANDSHAKE_RANGE,
-    IDLE_TIMEOUT_RANGE, MESSAGE_OCTETS_LEAST, MESSAGE_OCTETS_RANGE, PRDR_353_AFTER_RANGE,
-    PROGRESS_RANGE, RECIPIENTS_RANGE, SCAN_BUDGET_RANGE, SESSION_RANGE, WRITE_STALL_RANGE,
+    IDLE_TIMEOUT_RANGE, MESSAGE_OCTETS_LEAST, MESSAGE_OCTETS_RANGE, PER_SOURCE_RANGE,
+    PRDR_353_AFTER_RANGE, PROGRESS_RANGE, RECIPIENTS_RANGE, SCAN_BUDGET_RANGE, SESSION_RANGE,
+    WRITE_STALL_RANGE,
 };
 use crate::policy::RouteId;
 use crate::relay::Protocol;
@@ -84,7 +85,7 @@ fn listener(
 }
 
 /// A key that is there, and without a fault, takes the place of the default.
-fn set<T>(place: &mut T, value: Option<T>) {
+pub(super) fn set<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *place = value;
     }
@@ -204,4 +205,7 @@ fn counts(table: &mut Table<'_>, listener: &mut Listener) {
     set(&mut listener.junk_max, count("junk"));
     set(&mut listener.unknown_recipients_max, count("unknown-recipients"));
     set(&mut listener.received_max, count("loops"));
+    let sources = table.number("connections-per-source", PER_SOURCE_RANGE);
+    let sources = sources.and_then(|count| u32::try_from(count).ok());
+    set(&mut listener.connections_per_source, sources);
 }

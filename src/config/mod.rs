@@ -1,21 +1,24 @@
 //! The configuration: TOML in, a checked [`Config`] out, or every fault with its place.
 //!
 //! Each table of the file has a file here that reads it, key by key: `top`, `listen` (with `tls`),
-//! `route`, `domain` (with `recipients`), `class`, `rule`, `admin`. They share `table` (one table
+//! `route` (with
+//! `route_tls`), `domain` (with `recipients`), `class`, `rule`, `admin`. They share `table` (one table
 //! while it is read), `value` (single values), `list` and `files` (what lies beside the file),
-//! `names` (what was meant) and `fault` (what is wrong where). Below this room nothing is checked
-//! again.
+//! `names` (what was meant) and `fault` (what is wrong where). `fixed` says what cannot change while a
+//! configuration is served, `summary` what it amounts to. Below this room nothing is checked again.
 
 mod admin;
 mod class;
 mod domain;
 mod fault;
 mod files;
+mod fixed;
 mod list;
 mod listen;
 mod names;
 mod recipients;
 mod route;
+mod route_tls;
 mod rule;
 mod summary;
 mod table;
@@ -50,6 +53,8 @@ pub struct Config {
     pub tables: Arc<Tables>,
     /// The next hops.
     pub routes: Arc<Routes>,
+    /// The settings of each route in words, in the order of the routes.
+    pub route_settings: Vec<String>,
     /// Where metrics and health are asked for, and who may ask for changes.
     pub admin: Option<Admin>,
     /// Connections of clients, for the whole process.
@@ -62,6 +67,8 @@ pub struct Config {
     pub files: Vec<NamedFile>,
     /// What is odd about certificates that are used all the same.
     pub warnings: Vec<TlsWarning>,
+    /// When the first of the listeners' certificates expires, in seconds since 1970, if there are any.
+    pub certificate_expiry_unix_s: Option<i64>,
 }
 
 /// Where the log goes: one line of JSON a transaction.

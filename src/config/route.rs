@@ -1,12 +1,14 @@
 //! `[route.NAME]`: where mail goes.
 
+use super::listen::set;
 use super::names::Names;
+use super::route_tls;
 use super::table::{Table, Text};
 use super::top::Reading;
 use super::value::{self, Target};
-use crate::limits::ROUTES_MAX;
+use crate::limits::{HOP_TIMEOUT_RANGE, ROUTES_MAX, VERIFY_WAIT_RANGE};
 use crate::policy::RouteId;
-use crate::relay::{Address, NextHop, Protocol, Route, Routes};
+use crate::relay::{Address, HopTimeouts, NextHop, Protocol, Route, Routes, Verify};
 use crate::session::Listener;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -14,10 +16,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The routes of the file, by the place of their tables. One with a fault is `None`.
+#[derive(Default)]
 pub(super) struct FileRoutes {
     routes: Vec<Option<Route>>,
     /// Where each says where it leads.
     spans: Vec<Range<usize>>,
+    /// The settings of each in words.
+    pub settings: Vec<String>,
 }
 
 impl FileRoutes {
@@ -43,19 +48,110 @@ pub(super) fn routes(
     let names = tables.iter().enumerate();
     let names = names.map(|(place, (name, _))| (name.text.to_owned(), RouteId(place as u16)));
     let names = Names::new("route", names);
-    let mut routes = FileRoutes { routes: Vec::new(), spans: Vec::new() };
+    let mut routes = FileRoutes::default();
     for (name, mut table) in tables {
         routes.spans.push(table.value("to").map_or(name.span.clone(), toml::Spanned::span));
-        routes.routes.push(route(name.text, &mut table, reading, state));
+        let (route, settings) = route(name.text, &mut table, reading, state).unzip();
+        routes.settings.push(settings.unwrap_or_default());
+        routes.routes.push(route);
         table.end();
     }
     (routes, names)
 }
 
-fn route(name: &str, table: &mut Table<'_>, reading: &Reading<'_>, state: &Path) -> Option<Route> {
+/// What is said of next hops alone.
+const HOP_KEYS: [&str; 12] = [
+    "tls",
+    "ca",
+    "pin",
+    "server-name",
+    "certificate",
+    "key",
+    "verify",
+    "xclient",
+    "connect",
+    "command",
+    "final",
+    "verify-wait",
+];
+
+/// A route, and its settings in words: all that `check` prints of it, and by which two are compared.
+fn route(
+    name: &str,
+    table: &mut Table<'_>,
+    reading: &Reading<'_>,
+    state: &Path,
+) -> Option<(Route, String)> {
     table.requires("to", "to = \"lmtp://10.0.0.5:24\"");
     let to = table.texts("to").and_then(|to| next_hop(&to, &table.span, reading, state));
-    Some(Route::new(name, to?))
+    let (protocol, addresses, implicit) = match to {
+        Some(To { to: NextHop::Server { protocol, addresses }, implicit }) => {
+            (protocol, addresses, implicit)
+        }
+        Some(To { to: NextHop::Maildir(folder), .. }) => {
+            let asked = table.asked();
+            HOP_KEYS.iter().for_each(|key| _ = table.value(key));
+            table.none_since(asked, "has no meaning for a Maildir", "leave it out");
+            let words = format!("{name}: Maildirs in {}", folder.display());
+            return Some((Route::new(name, NextHop::Maildir(folder)), words));
+        }
+        None => {
+            // What is wrong with the other keys is told all the same.
+            let nowhere = Route::new(name, NextHop::Maildir(state.into()));
+            let _ = hop(nowhere, table, reading, &[], false);
+            return None;
+        }
+    };
+    let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let spoken = match protocol {
+        Protocol::Smtp => "SMTP",
+        Protocol::Lmtp => "LMTP",
+    };
+    let words = format!("{name}: {spoken} to {}", list.join(", then "));
+    let route = Route::new(name, NextHop::Server { protocol, addresses: addresses.clone() });
+    let (route, more) = hop(route, table, reading, &addresses, implicit)?;
+    Some((route, format!("{words}, {more}")))
+}
+
+/// All keys but `to`.
+fn hop(
+    mut route: Route,
+    table: &mut Table<'_>,
+    reading: &Reading<'_>,
+    addresses: &[Address],
+    implicit: bool,
+) -> Option<(Route, String)> {
+    let tls = route_tls::of_route(table, reading, addresses, implicit);
+    let verify = [("ahead", Verify::Callahead), ("off", Verify::Off)];
+    set(&mut route.verify, table.choice("verify", &verify));
+    set(&mut route.xclient, table.switch("xclient"));
+    let times = &mut route.timeouts;
+    set(&mut times.connect, table.time("connect", HOP_TIMEOUT_RANGE));
+    set(&mut times.command, table.time("command", HOP_TIMEOUT_RANGE));
+    set(&mut times.final_reply, table.time("final", HOP_TIMEOUT_RANGE));
+    set(&mut times.verify, table.time("verify-wait", VERIFY_WAIT_RANGE));
+    let tls = tls?;
+    route.tls = tls.tls;
+    let mut words = tls.words;
+    if route.verify == Verify::Callahead {
+        words.push_str(", recipients are verified ahead");
+    }
+    if route.xclient {
+        words.push_str(", told who the client is");
+    }
+    let HopTimeouts { connect, command, final_reply, verify } = route.timeouts;
+    let times = [connect, command, final_reply, verify].map(value::shown);
+    let [connect, command, last, verify] = times;
+    words.push_str(&format!(
+        "; connect {connect}, command {command}, final {last}, verify-wait {verify}"
+    ));
+    Some((route, words))
+}
+
+/// Where a route leads, and whether TLS is there from the first octet on.
+struct To {
+    to: NextHop,
+    implicit: bool,
 }
 
 fn next_hop(
@@ -63,15 +159,19 @@ fn next_hop(
     table: &Range<usize>,
     reading: &Reading<'_>,
     state: &Path,
-) -> Option<NextHop> {
+) -> Option<To> {
     let mut addresses = Vec::new();
-    let mut spoken: Option<Protocol> = None;
+    let mut spoken: Option<(Protocol, bool)> = None;
     let mut good = true;
     for text in to {
         let fault = match value::target(text.text, state) {
-            Ok(Target::Maildir(folder)) if to.len() == 1 => return Some(NextHop::Maildir(folder)),
-            Ok(Target::Server(protocol, address)) if spoken.is_none_or(|one| one == protocol) => {
-                spoken = Some(protocol);
+            Ok(Target::Maildir(folder)) if to.len() == 1 => {
+                return Some(To { to: NextHop::Maildir(folder), implicit: false });
+            }
+            Ok(Target::Server(protocol, address, tls))
+                if spoken.is_none_or(|one| one == (protocol, tls)) =>
+            {
+                spoken = Some((protocol, tls));
                 addresses.push(address);
                 continue;
             }
@@ -85,7 +185,9 @@ fn next_hop(
         good = false;
     }
     match spoken {
-        Some(protocol) if good => Some(NextHop::Server { protocol, addresses }),
+        Some((protocol, implicit)) if good => {
+            Some(To { to: NextHop::Server { protocol, addresses }, implicit })
+        }
         None if good => {
             reading.faults.add(table.clone(), "a route leads nowhere", "name a next hop in `to`");
             None

@@ -59,6 +59,20 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// How many keys were asked for so far.
+    pub fn asked(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Tells of each key that is there and was asked for since that it should not be there.
+    pub fn none_since(&self, asked: usize, what: &str, help: &str) {
+        for key in &self.asked[asked..] {
+            if let Some((name, _)) = self.entries.iter().find(|(name, _)| name.get_ref() == key) {
+                self.faults.add(name.span(), format!("`{key}` {what}"), help);
+            }
+        }
+    }
+
     pub fn text(&mut self, key: &'static str) -> Option<Text<'a>> {
         let value = self.value(key)?;
         match value.get_ref() {

@@ -72,14 +72,14 @@ fn needs_certificate(key: &'static str, table: &mut Table<'_>, reading: &Reading
 }
 
 /// A certificate with its key, and where its table stands.
-struct Pair {
-    certificate: PemFile,
-    key: PemFile,
-    span: Range<usize>,
+pub(super) struct Pair {
+    pub certificate: PemFile,
+    pub key: PemFile,
+    pub span: Range<usize>,
 }
 
 impl Pair {
-    fn identity(&self) -> Identity<'_> {
+    pub fn identity(&self) -> Identity<'_> {
         Identity { certificates: self.certificate.pem(), key: self.key.pem() }
     }
 }
@@ -115,6 +115,7 @@ fn server(
     let server = ServerTls::from_pem(&identities, clients.map(PemFile::pem), now).map_err(wrong);
     let server = reading.faults.good(clients_span.unwrap_or(span), server)?;
     reading.warn(server.warnings());
+    identities.iter().filter_map(Identity::expires_unix_s).for_each(|end| reading.expires(end));
     Some(server)
 }
 

@@ -11,7 +11,7 @@ use crate::limits::{
 use crate::policy::Policy;
 use crate::session::Tables;
 use crate::tls::TlsWarning;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -25,9 +25,16 @@ pub(super) struct Reading<'a> {
     /// The time, with which certificates are compared.
     pub unix_s: i64,
     warnings: RefCell<Vec<TlsWarning>>,
+    expiry_unix_s: Cell<Option<i64>>,
 }
 
 impl Reading<'_> {
+    /// The time of a listener's certificate ends then.
+    pub fn expires(&self, unix_s: i64) {
+        let first = self.expiry_unix_s.get().map_or(unix_s, |other| other.min(unix_s));
+        self.expiry_unix_s.set(Some(first));
+    }
+
     /// What is odd, and used all the same.
     pub fn warn(&self, warnings: &[TlsWarning]) {
         self.warnings.borrow_mut().extend_from_slice(warnings);
@@ -71,6 +78,7 @@ fn config<'a>(
         hostname: &hostname,
         unix_s: unix_s(),
         warnings: RefCell::default(),
+        expiry_unix_s: Cell::default(),
     };
 
     let (routes, route_names) = route::routes(&mut top, &reading, &state);
@@ -82,7 +90,7 @@ fn config<'a>(
     let postmaster = postmaster_domain(&mut top, faults, &domains);
     let admin = admin::admin(&mut top, &reading);
     top.end();
-    let warnings = reading.warnings.into_inner();
+    let (warnings, expiry_unix_s) = (reading.warnings.into_inner(), reading.expiry_unix_s.get());
 
     let (given, score_max) = rules.reach();
     let policy = Policy::new(domains.domains, postmaster?, classes, &given, score_max);
@@ -91,6 +99,7 @@ fn config<'a>(
         state,
         listeners,
         tables: Arc::new(Tables { policy, rules: Arc::new(rules.compiled?) }),
+        route_settings: routes.settings.clone(),
         routes: Arc::new(routes.into_routes(&hostname)),
         admin,
         connections_max: connections
@@ -100,6 +109,7 @@ fn config<'a>(
         log: log.unwrap_or(Log::Stdout),
         files: Vec::new(),
         warnings,
+        certificate_expiry_unix_s: expiry_unix_s,
         hostname,
     })
 }

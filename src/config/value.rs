@@ -93,19 +93,23 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
 
 /// Where a route leads, as one text says it.
 pub(super) enum Target {
-    Server(Protocol, Address),
+    /// A mail server; the last part says whether its scheme is that of TLS.
+    Server(Protocol, Address, bool),
     Maildir(PathBuf),
 }
 
-/// `lmtp://10.0.0.5:24`, `smtp://[::1]:25`, `lmtp:/run/dovecot/lmtp`, `maildir:mail`.
+/// `lmtp://10.0.0.5:24`, `smtps://[::1]:25`, `lmtp:/run/dovecot/lmtp`, `maildir:mail`.
 pub(super) fn target(text: &str, state: &Path) -> Result<Target, &'static str> {
-    const HELP: &str = "write lmtp://IP:PORT, smtp://IP:PORT, lmtp:/path/of/a/socket, \
-                        smtp:/path/of/a/socket or maildir:FOLDER (names of hosts are not looked up)";
+    const HELP: &str = "write lmtp://IP:PORT, smtp://IP:PORT, lmtps:// or smtps:// for TLS from the \
+                        first octet on, lmtp:/path/of/a/socket, smtp:/path/of/a/socket or \
+                        maildir:FOLDER (names of hosts are not looked up)";
     let (scheme, rest) = text.split_once(':').ok_or(HELP)?;
-    let protocol = match scheme {
+    let (protocol, implicit) = match scheme {
         "maildir" if !rest.is_empty() => return Ok(Target::Maildir(state.join(rest))),
-        "lmtp" => Protocol::Lmtp,
-        "smtp" => Protocol::Smtp,
+        "lmtp" => (Protocol::Lmtp, false),
+        "smtp" => (Protocol::Smtp, false),
+        "lmtps" => (Protocol::Lmtp, true),
+        "smtps" => (Protocol::Smtp, true),
         _ => return Err(HELP),
     };
     let address = match rest.strip_prefix("//") {
@@ -113,7 +117,7 @@ pub(super) fn target(text: &str, state: &Path) -> Result<Target, &'static str> {
         None if rest.starts_with('/') => Address::Unix(rest.into()),
         None => return Err(HELP),
     };
-    Ok(Target::Server(protocol, address))
+    Ok(Target::Server(protocol, address, implicit))
 }
 
 /// `550 5.7.1` with an optional text behind it: a refusal.

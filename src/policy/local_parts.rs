@@ -200,6 +200,11 @@ impl<T> LocalParts<T> {
         &self.values
     }
 
+    /// Memory of the entries and of the table, in octets.
+    pub fn table_octets(&self) -> usize {
+        self.octets.capacity() + self.places.allocation_size()
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.places.len()

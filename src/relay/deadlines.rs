@@ -53,7 +53,7 @@ impl Deadlines {
 
     /// Entries that lie here.
     #[cfg(test)]
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.entries.len()
     }
 }

@@ -38,6 +38,11 @@ impl Networks {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
+    /// All of them.
+    pub fn list(&self) -> &[IpNet] {
+        &self.networks
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty()

@@ -138,6 +138,12 @@ pub enum TlsWarning {
 }
 
 impl Identity<'_> {
+    /// When the time of the first certificate ends, in seconds since 1970; `None` if it cannot be read.
+    pub fn expires_unix_s(&self) -> Option<i64> {
+        let chain = self.certificates.certificates().ok()?;
+        period(chain.first()?).ok().map(|(_, end)| end)
+    }
+
     /// The certificates with their key, and what is odd about the first of them at this moment.
     pub(super) fn read(
         &self,
@@ -225,13 +231,7 @@ fn warnings(
     unix_s: i64,
 ) -> Result<Vec<TlsWarning>, TlsFileFault> {
     let file = Pem { path, octets: &[] };
-    let read = x509_cert::Certificate::from_der(certificate)
-        .map_err(|error| file.bad_certificate(0, &error))?;
-    let validity = read.tbs_certificate().validity();
-    let seconds = |time: x509_cert::time::Time| {
-        i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX)
-    };
-    let (begin, end) = (seconds(validity.not_before), seconds(validity.not_after));
+    let (begin, end) = period(certificate).map_err(|error| file.bad_certificate(0, &error))?;
     let path = path.to_owned();
     Ok(match unix_s {
         now if now < begin => vec![TlsWarning::NotYetValid { path, unix_s: begin }],
@@ -239,4 +239,14 @@ fn warnings(
         now if now > end => vec![TlsWarning::Expired { path, unix_s: end }],
         _ => Vec::new(),
     })
+}
+
+/// The first and the last second of a certificate's time. RFC 5280 4.1.2.5.
+fn period(certificate: &CertificateDer<'_>) -> Result<(i64, i64), x509_cert::der::Error> {
+    let read = x509_cert::Certificate::from_der(certificate)?;
+    let validity = read.tbs_certificate().validity();
+    let seconds = |time: x509_cert::time::Time| {
+        i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX)
+    };
+    Ok((seconds(validity.not_before), seconds(validity.not_after)))
 }

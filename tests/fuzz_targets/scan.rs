@@ -55,6 +55,7 @@ fn rules() -> Arc<Rules> {
         name: surface.name().to_owned(),
         literals: [&b"ab"[..], b"hit", b"\r\n-", b"=3d", b"\0"].map(<[u8]>::to_vec).to_vec(),
         surfaces: vec![surface],
+        fields: Vec::new(),
         tag: surface.name().to_owned(),
         score: Score(1),
         observe: false,
