@@ -40,6 +40,8 @@ pub struct World {
     /// Contents that a next hop took while its answer was lost on the way to us.
     unanswered: Vec<Vec<u8>>,
     questions: Vec<Question>,
+    /// Probes of sessions that the relay has not answered yet.
+    probes_open: usize,
     events: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
 }
@@ -208,6 +210,7 @@ impl World {
             ledger: None,
             unanswered: Vec::new(),
             questions: Vec::new(),
+            probes_open: 0,
             events: BinaryHeap::new(),
             scheduled: 0,
         };
@@ -609,6 +612,7 @@ impl World {
                 }
                 Effect::Ask(Ask::Ledger(request)) => self.ask_ledger(id, *request),
                 Effect::Ask(Ask::Verify(probe)) => {
+                    self.probes_open += 1;
                     self.relay.verify(Ticket(id.0 as u64), probe, self.now);
                     self.drain_relay();
                 }
@@ -714,6 +718,9 @@ impl World {
                 self.questions[number as usize].answer = Some((self.now, verification));
             }
             return;
+        }
+        if matches!(answer, Answer::Verified(_)) {
+            self.probes_open -= 1;
         }
         let (id, now) = (ClientId(ticket.0 as usize), self.now());
         self.clients[id.0].session.answered(answer, now);
@@ -822,7 +829,7 @@ impl World {
             .collect();
         let questions = self.questions.iter().filter(|question| question.answer.is_none());
         debug_assert!(
-            self.relay.plans_open() <= asking.len() + questions.count(),
+            self.relay.plans_open() <= asking.len() + questions.count() + self.probes_open,
             "each open plan has its session"
         );
     }
