@@ -195,11 +195,16 @@ impl Hop {
     }
 
     /// Whether a connection that is idle can take this: a next hop may allow so many transactions
-    /// only, and binary content needs a connection of its own.
+    /// only, binary content needs a connection of its own, and mail of one client must not go where
+    /// another was named and no other can be.
     pub fn suits(&self, work: &Work) -> bool {
-        let binary = matches!(work, Work::Delivery(delivery) if delivery.is_binary());
-        let too_late = binary && self.used;
-        !self.is_spent() && !too_late
+        let Work::Delivery(delivery) = work else { return !self.is_spent() };
+        let too_late = delivery.is_binary() && self.used;
+        let named = self.origin.as_ref();
+        // Postfix judges the right to XCLIENT by the address that it was told last.
+        let another = named.is_some_and(|named| *named != delivery.envelope.origin)
+            && !self.offers.xclient.any();
+        !self.is_spent() && !too_late && !another
     }
 
     /// Whether it has had as many transactions as it may have.

@@ -319,6 +319,26 @@ fn xclient_tells_of_each_client_before_its_mail() {
     }
 }
 
+// What was seen with Postfix, which lets the client that it was told of name no other: the mail of
+// the second client was sent as that of the first.
+#[test]
+fn a_client_is_not_taken_for_one_that_was_named_before() {
+    let from = |host| {
+        let address = Some([192, 0, 2, host].into());
+        hello().with(|envelope| envelope.origin = Origin { address, ..Origin::default() })
+    };
+    let mut server = offering(Protocol::Smtp, &["XCLIENT ADDR"], &[]);
+    let script = Arc::get_mut(&mut server.script).unwrap();
+    script.offers.xclient_once = true;
+    let mut bench = Bench::with(vec![server], |route| route.xclient = true);
+    for host in [1, 1, 2] {
+        assert_eq!(told(&bench.deliver(&["ok"], &from(host))), ["delivered"]);
+    }
+    let lines: Vec<_> = bench.kept().into_iter().map(|message| message.xclient.unwrap()).collect();
+    assert_eq!(lines, [1, 1, 2].map(|host| format!("XCLIENT ADDR=192.0.2.{host}").into_bytes()));
+    assert_eq!(bench.servers[0].kept.seen().connections, 2);
+}
+
 #[test]
 fn xclient_that_is_refused_puts_the_mail_off_and_one_that_is_not_offered_is_not_missed() {
     let change = |route: &mut Route| route.xclient = true;

@@ -4,6 +4,9 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkOffers {
     lines: Vec<String>,
+    /// XCLIENT is offered no more once it was used: Postfix judges the right to it by the address
+    /// that it was told.
+    pub xclient_once: bool,
 }
 
 /// A line that offers nothing that a sink can do.
@@ -41,14 +44,14 @@ impl Default for SinkOffers {
             "SMTPUTF8",
             "DSN",
         ];
-        SinkOffers { lines: usual.map(str::to_owned).to_vec() }
+        SinkOffers { lines: usual.map(str::to_owned).to_vec(), xclient_once: false }
     }
 }
 
 impl SinkOffers {
     /// Nothing at all.
     pub fn none() -> SinkOffers {
-        SinkOffers { lines: Vec::new() }
+        SinkOffers { lines: Vec::new(), xclient_once: false }
     }
 
     /// Offers this, too: `PRDR`, `SIZE 1000`, `LIMITS RCPTMAX=2`, `XCLIENT NAME ADDR`.

@@ -245,7 +245,12 @@ impl SinkSession {
     fn greeting(&self, verb: &[u8]) -> Reply {
         let mut text = "sink".to_owned();
         if verb != b"HELO" {
-            for line in self.script.offers.lines(self.under_tls) {
+            let offers = &self.script.offers;
+            let withdrawn = offers.xclient_once && self.xclient.is_some();
+            for line in offers.lines(self.under_tls) {
+                if withdrawn && line.starts_with("XCLIENT") {
+                    continue;
+                }
                 text.push('\n');
                 text.push_str(line);
             }
