@@ -289,7 +289,7 @@ impl<'a> Mail<'a> {
             });
         } else if offers.dsn && is(b"ENVID") {
             once(self.envid.is_none())?;
-            self.envid = Some(xtext_of(needed(value)?, ENVID_OCTETS)?);
+            self.envid = Some(envelope_id(needed(value)?)?);
         } else {
             return Err(replies::UNKNOWN_PARAMETER);
         }
@@ -431,12 +431,14 @@ fn size(value: &[u8]) -> Result<u64, Reply> {
     Ok(value.iter().fold(0, add))
 }
 
-fn xtext_of(value: &[u8], octets_max: usize) -> Result<&[u8], Reply> {
-    let good = value.len() <= octets_max && decode_xtext(value).is_some();
-    if good { Ok(value) } else { Err(replies::BAD_PARAMETER) }
+/// RFC 3461 4.4: an envelope identifier, before its encoding, consists of printable US-ASCII.
+fn envelope_id(value: &[u8]) -> Result<&[u8], Reply> {
+    let ascii = decode_xtext(value).is_some_and(|decoded| decoded.is_ascii());
+    if ascii && value.len() <= ENVID_OCTETS { Ok(value) } else { Err(replies::BAD_PARAMETER) }
 }
 
-/// RFC 3461 4.2: original-recipient-address = addr-type ";" xtext.
+/// RFC 3461 4.2: original-recipient-address = addr-type ";" xtext. Octets over 127 are let through,
+/// since Postfix encodes the UTF-8 of an internationalized address so, whatever the type.
 fn original_recipient(value: &[u8]) -> Result<&[u8], Reply> {
     let semicolon = memchr(b';', value).ok_or(replies::BAD_PARAMETER)?;
     let (kind, address) = (&value[..semicolon], &value[semicolon + 1..]);
@@ -445,7 +447,7 @@ fn original_recipient(value: &[u8]) -> Result<&[u8], Reply> {
     if !kind_ok || value.len() > ORCPT_OCTETS {
         return Err(replies::BAD_PARAMETER);
     }
-    xtext_of(address, ORCPT_OCTETS).map(|_| value)
+    decode_xtext(address).map(|_| value).ok_or(replies::BAD_PARAMETER)
 }
 
 #[cfg(test)]
@@ -517,6 +519,7 @@ mod tests {
             ("FROM:<a@b>\tSIZE=1", 501),
             ("FROM:<a@b> RET=ALL", 501),
             ("FROM:<a@b> ENVID=+0A", 501),
+            ("FROM:<a@b> ENVID=+C3+BC", 501),
             ("FROM:<a@b> AUTH=<>", 555),
             ("FROM:<a@b> WIBBLE=1", 555),
             ("FROM:<a@b> PRDR REQUIRETLS", 250),
@@ -593,6 +596,7 @@ mod tests {
     fn parameters_of_rcpt() {
         let table = [
             ("TO:<a@b> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;a+40b", 250),
+            ("TO:<a@b> ORCPT=rfc822;j+C3+BCrgen+40b", 250),
             ("TO:<a@b> NOTIFY=never", 250),
             ("TO:<a@b> NOTIFY=NEVER,FAILURE", 501),
             ("TO:<a@b> NOTIFY=", 501),

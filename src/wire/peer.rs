@@ -100,7 +100,7 @@ impl PeerAttributes {
 
     fn take(&mut self, name: &[u8], value: &[u8], command: PeerCommand) -> Result<(), Reply> {
         let value = decode_xtext(value)
-            .filter(|value| !value.is_empty() && value.len() <= PEER_VALUE_OCTETS)
+            .filter(|value| value.is_ascii() && (1..=PEER_VALUE_OCTETS).contains(&value.len()))
             .ok_or(replies::BAD_ARGUMENT)?;
         let mut upper = name.to_vec();
         upper.make_ascii_uppercase();
