@@ -664,7 +664,6 @@ fn a_suspended_message_is_small() {
     let own = size_of::<Scanner>();
     let matches = scanner.matches.words.len() * size_of::<u64>();
     let value = scanner.header.value.capacity();
-    println!("scanner {own}, matches {matches}, value {value}, frames {}", scanner.frames.octets());
     assert!(own + matches + value <= 4096, "{own} + {matches} + {value}");
     // The most that a hostile header and a full rule set can add.
     let matches = RULES_MAX.div_ceil(64) * STREAMS * size_of::<u64>();
