@@ -52,20 +52,7 @@ impl Sender<'_> {
     }
 
     fn replies(&mut self, count: usize) -> Vec<Reply> {
-        let until = self.stage.elapsed() + PATIENCE;
-        let mut replies = Vec::new();
-        while replies.len() < count {
-            match self.inbox.next().unwrap() {
-                Some(reply) => replies.push(reply),
-                None => {
-                    assert!(self.stage.elapsed() < until, "{} of {count} replies", replies.len());
-                    for arrived in self.stage.wait(self.connection, Duration::from_millis(100)) {
-                        self.inbox.push(arrived);
-                    }
-                }
-            }
-        }
-        replies
+        self.inbox.replies(self.stage, self.connection, count, PATIENCE)
     }
 
     /// Hands in the envelope of a message, up to the go-ahead.
@@ -136,6 +123,7 @@ fn over_sockets_a_message_is_scanned_once_and_answered_in_one_segment() {
 fn over_sockets_a_reply_set_is_one_send_operation() {
     for recipients in RECIPIENTS {
         let mut stage = Sockets::start(&installation(), Protocol::Lmtp).unwrap();
+        stage.greeted(PATIENCE);
         let names: Vec<String> = (0..recipients).map(|n| format!("ok{}", n % 99 + 1)).collect();
         let mut client = Sender::greeted(&mut stage);
         client.envelope(&names);

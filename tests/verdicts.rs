@@ -241,20 +241,7 @@ impl Client {
     }
 
     fn replies(&mut self, count: usize) -> Vec<Reply> {
-        let until = self.stage.elapsed() + PATIENCE;
-        let mut replies = Vec::new();
-        while replies.len() < count {
-            match self.inbox.next().unwrap() {
-                Some(reply) => replies.push(reply),
-                None => {
-                    assert!(self.stage.elapsed() < until, "{} of {count} replies", replies.len());
-                    for arrived in self.stage.wait(self.connection, PATIENCE) {
-                        self.inbox.push(arrived);
-                    }
-                }
-            }
-        }
-        replies
+        self.inbox.replies(&mut self.stage, self.connection, count, PATIENCE)
     }
 
     /// Hands in an envelope; gives the replies to its RCPTs.

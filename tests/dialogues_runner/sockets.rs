@@ -76,6 +76,15 @@ impl Sockets {
         })
     }
 
+    /// Waits until the gateway has greeted its next hop, as it does when it starts: from then on it
+    /// sends only what clients cause.
+    pub fn greeted(&self, patience: Duration) {
+        while self.kept.seen().greetings == 0 {
+            assert!(self.began.elapsed() < patience, "the next hop is not greeted");
+            std::thread::yield_now();
+        }
+    }
+
     /// Send operations of the gateway, to clients and to the next hop.
     pub fn sends(&self) -> u64 {
         self.gateway.as_ref().map_or(0, Gateway::sends)

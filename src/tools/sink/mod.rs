@@ -51,6 +51,8 @@ pub struct KeptMessage {
 pub struct Seen {
     /// Connections.
     pub connections: u64,
+    /// Greetings: EHLO, LHLO and HELO, accepted or not.
+    pub greetings: u64,
     /// MAIL commands that were accepted.
     pub mails: u64,
     /// RCPT commands, accepted or not.

@@ -214,6 +214,7 @@ impl SinkSession {
         let (point, answer) = match verb {
             b"EHLO" | b"LHLO" | b"HELO" => {
                 self.state = State::Ready;
+                self.kept.count_seen(|seen| seen.greetings += 1);
                 let fits = (verb == b"LHLO") == (self.protocol == Protocol::Lmtp);
                 let answer =
                     if fits { Ok(self.greeting(verb)) } else { Err(replies::WRONG_GREETING) };
