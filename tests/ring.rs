@@ -22,6 +22,10 @@ use std::time::{Duration, Instant};
 /// Reached only by a failure.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Where the shard listens: an address of its own, as clients of other programs may still look on
+/// 127.0.0.1 for somebody who had the port before.
+const OWN: &str = "127.0.0.7:0";
+
 // ---- the shard under test -------------------------------------------------------------------
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -200,7 +204,7 @@ impl World {
     }
 
     fn listen(&self) -> SocketAddr {
-        self.listen_on(TcpListener::bind("127.0.0.1:0").unwrap())
+        self.listen_on(TcpListener::bind(OWN).unwrap())
     }
 
     fn listen_on(&self, listener: TcpListener) -> SocketAddr {
@@ -423,7 +427,7 @@ fn outputs_of_one_round_leave_together_and_in_order() {
 fn a_111_a_slow_reader_with_a_tiny_send_buffer_gets_everything_in_order() {
     for mode in BOTH {
         let world = World::start(mode, false, small());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(OWN).unwrap();
         // Accepted sockets inherit it.
         SockRef::from(&listener).set_send_buffer_size(4_096).unwrap();
         let (mut client, socket) = world.pair(world.listen_on(listener));
@@ -660,7 +664,7 @@ fn a_connect_that_hangs_can_be_closed() {
 fn a_05_after_a_storm_of_resets_the_next_client_is_answered() {
     for mode in BOTH {
         let world = World::start(mode, true, small());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(OWN).unwrap();
         // Room for all: a handshake that the kernel drops for want of it is never accepted, and
         // the count below would miss it.
         SockRef::from(&listener).listen(4_096).unwrap();
