@@ -32,6 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What is meant to happen soon, on a machine where others have the cores.
 const SOON: Duration = Duration::from_secs(3);
 
+/// Where gateways listen: an address of their own, as clients of other programs may still look on
+/// 127.0.0.1 for somebody who had the port before.
+const OWN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 7);
+
 // ---- a gateway ------------------------------------------------------------------------------
 
 /// A gateway with a next hop behind it. Its listeners are called as in `LISTENERS`.
@@ -65,7 +69,7 @@ fn listeners(settings: &Listener) -> Vec<Arc<Listener>> {
 
 impl Running {
     fn start(settings: &Listener, shards: usize, connections_max: usize) -> Running {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let any = SocketAddr::from((OWN, 0));
         let hop = TcpListener::bind(any).unwrap();
         let next_hop = Address::Tcp(hop.local_addr().unwrap());
         let (kept, quarantine) = (Kept::default(), tempfile::tempdir().unwrap());
