@@ -1,11 +1,11 @@
 //! The configuration: TOML in, a checked [`Config`] out, or every fault with its place.
 //!
 //! Each table of the file has a file here that reads it, key by key: `top`, `listen` (with `tls`),
-//! `route` (with
-//! `route_tls`), `domain` (with `recipients`), `class`, `rule`, `admin`. They share `table` (one table
-//! while it is read), `value` (single values), `list` and `files` (what lies beside the file),
-//! `names` (what was meant) and `fault` (what is wrong where). `fixed` says what cannot change while a
-//! configuration is served, `summary` what it amounts to. Below this room nothing is checked again.
+//! `route` (with `route_tls`), `domain` (with `recipients`), `class`, `rule`, `admin`. They share
+//! `table` (one table while it is read), `value` (single values), `list` and `files` (what lies beside
+//! the file), `names` (what was meant) and `fault` (what is wrong where). `fixed` says what cannot
+//! change while a configuration is served, `summary` what it amounts to. Below this room nothing is
+//! checked again.
 
 mod admin;
 mod class;
