@@ -412,8 +412,8 @@ pub const LOAD_FROM_PERCENT: u32 = 80;
 /// keeps it from changing its mind with every client.
 pub const LOAD_UNTIL_PERCENT: u32 = 70;
 
-/// The longest wait for a command under load, where the usual one is longer.
-pub const IDLE_TIMEOUT_UNDER_LOAD: Duration = Duration::from_secs(60);
+/// Default of the longest wait for a command under load, where the usual one is longer.
+pub const IDLE_TIMEOUT_UNDER_LOAD_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Connections that wait in the kernel to be accepted, for one listener.
 pub const LISTEN_BACKLOG: u32 = 1_024;

@@ -353,7 +353,7 @@ fn echo_together(address: SocketAddr, clients: usize, octets: usize) {
 
 /// a starved receive is taken up again when buffers are back, in turn and without a timer.
 #[test]
-fn two_hundred_senders_share_sixteen_buffers() {
+fn a_106_two_hundred_senders_share_sixteen_buffers() {
     for mode in BOTH {
         let settings = RingSettings { buffers: 16, buffer_octets: 4_096, ..small() };
         let world = World::start(mode, true, settings);
@@ -368,7 +368,7 @@ fn two_hundred_senders_share_sixteen_buffers() {
 
 /// a completion queue that overflows loses nothing.
 #[test]
-fn a_small_completion_queue_loses_nothing() {
+fn a_105_a_small_completion_queue_loses_nothing() {
     for mode in BOTH {
         let settings = RingSettings { submissions: 8, completions: 16, ..small() };
         let world = World::start(mode, true, settings);
@@ -420,7 +420,7 @@ fn outputs_of_one_round_leave_together_and_in_order() {
 
 /// the rest follows in order, nothing interleaved.
 #[test]
-fn a_slow_reader_with_a_tiny_send_buffer_gets_everything_in_order() {
+fn a_111_a_slow_reader_with_a_tiny_send_buffer_gets_everything_in_order() {
     for mode in BOTH {
         let world = World::start(mode, false, small());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -657,7 +657,7 @@ fn a_connect_that_hangs_can_be_closed() {
 
 /// an accepted socket that is gone already concerns nobody else.
 #[test]
-fn after_a_storm_of_resets_the_next_client_is_answered() {
+fn a_05_after_a_storm_of_resets_the_next_client_is_answered() {
     for mode in BOTH {
         let world = World::start(mode, true, small());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -694,7 +694,7 @@ fn after_a_storm_of_resets_the_next_client_is_answered() {
 
 /// slots and descriptors are used again at once, while octets are under way.
 #[test]
-fn no_octet_reaches_a_wrong_connection_when_slots_are_used_again() {
+fn a_108_no_octet_reaches_a_wrong_connection_when_slots_are_used_again() {
     for mode in BOTH {
         let settings = RingSettings { sockets_max: 72, sockets_for_next_hops: 64, ..small() };
         let world = World::start(mode, true, settings);
@@ -722,7 +722,7 @@ fn no_octet_reaches_a_wrong_connection_when_slots_are_used_again() {
 }
 
 #[test]
-fn past_the_last_slot_clients_are_told_and_closed() {
+fn a_04_past_the_last_slot_clients_are_told_and_closed() {
     let settings = RingSettings { sockets_max: 12, sockets_for_next_hops: 2, ..small() };
     let world = World::start(Mode::Executor, false, settings);
     let address = world.listen();
@@ -894,8 +894,8 @@ fn run_with_work_in_hand(mode: Mode) {
 
 /// out of descriptors, clients are told so, and the listener rests instead of spinning.
 #[test]
-fn without_descriptors_clients_are_told_and_the_listener_rests() {
-    if !in_own_process("without_descriptors_clients_are_told_and_the_listener_rests") {
+fn a_99_without_descriptors_clients_are_told_and_the_listener_rests() {
+    if !in_own_process("a_99_without_descriptors_clients_are_told_and_the_listener_rests") {
         return;
     }
     for mode in BOTH {

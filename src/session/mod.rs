@@ -36,8 +36,7 @@ pub use trust::{Networks, Trust};
 
 use crate::ledger::{self, Resumes};
 use crate::limits::{
-    IDLE_TIMEOUT_UNDER_LOAD, INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT,
-    OUTPUT_PENDING_OCTETS, PROXY_TIMEOUT,
+    INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT, OUTPUT_PENDING_OCTETS, PROXY_TIMEOUT,
 };
 use crate::now::{Now, Tick};
 use crate::relay::{Board, Outcome, Plan, Probe, Protocol, Recipient, Verification};
@@ -760,7 +759,7 @@ impl Session {
     /// The longest wait for a command.
     fn idle_timeout(&self) -> Duration {
         match self.under_load {
-            true => self.listener.idle_timeout.min(IDLE_TIMEOUT_UNDER_LOAD),
+            true => self.listener.idle_timeout.min(self.listener.idle_timeout_under_load),
             false => self.listener.idle_timeout,
         }
     }

@@ -61,6 +61,8 @@ pub struct Listener {
     pub early_talk_refused: bool,
     /// Longest wait for a command.
     pub idle_timeout: Duration,
+    /// The same while connections are scarce, where it is shorter.
+    pub idle_timeout_under_load: Duration,
     /// Longest wait for octets of a message.
     pub data_timeout: Duration,
     /// Octets a second that a message must come with, averaged over
@@ -192,6 +194,7 @@ impl Listener {
             banner_pause: Duration::ZERO,
             early_talk_refused: true,
             idle_timeout: limits::IDLE_TIMEOUT_DEFAULT,
+            idle_timeout_under_load: limits::IDLE_TIMEOUT_UNDER_LOAD_DEFAULT,
             data_timeout: limits::DATA_TIMEOUT_DEFAULT,
             data_rate_octets_per_s: limits::DATA_RATE_DEFAULT,
             write_stall_timeout: limits::WRITE_STALL_DEFAULT,

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_concerns_one_connection_is_tried_again_at_once() {
+    fn a_107_what_concerns_one_connection_is_tried_again_at_once() {
         let now = Instant::now();
         for errno in [libc::ECONNABORTED, libc::EPROTO, libc::EINTR, libc::EPERM] {
             let mut acceptor = acceptor();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ran_out_gives_a_rest() {
+    fn a_107_what_ran_out_gives_a_rest() {
         let now = Instant::now();
         for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
             let mut acceptor = acceptor();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lasting_refusal_falls_back_to_single_shot() {
+    fn a_107_a_lasting_refusal_falls_back_to_single_shot() {
         let now = Instant::now();
         let mut acceptor = acceptor();
         acceptor.failed(libc::EINVAL, now);

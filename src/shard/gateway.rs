@@ -261,3 +261,63 @@ pub fn cpus_allowed() -> Vec<usize> {
         (0..libc::CPU_SETSIZE as usize).filter(|cpu| libc::CPU_ISSET(*cpu, &set)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::driver::FAULT_WORD;
+    use super::*;
+    use crate::config::Config;
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::time::Duration;
+
+    /// Says something, and gives the first line that comes back.
+    fn says(client: &mut TcpStream, command: &[u8]) -> String {
+        client.write_all(command).unwrap();
+        let (mut line, mut octet) = (Vec::new(), [0]);
+        while !line.ends_with(b"\n") {
+            client.read_exact(&mut octet).unwrap();
+            line.push(octet[0]);
+        }
+        String::from_utf8(line).unwrap()
+    }
+
+    /// a panic in one session costs that session, and nobody else on its shard.
+    #[test]
+    fn a_104_a_panic_in_a_session_ends_that_session_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::embedded(folder.path()).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (_, listener) = config.listeners.into_iter().next().unwrap();
+        let gateway = Gateway::start(GatewaySettings {
+            shards: 1,
+            listeners: vec![(any, listener)],
+            tables: config.tables,
+            routes: config.routes,
+            connections_max: 10,
+            body_memory_octets: 1 << 20,
+            log: Vec::new(),
+        });
+        let gateway = gateway.unwrap();
+        let connect = || {
+            let client = TcpStream::connect(gateway.addresses()[0]).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            client
+        };
+        let (mut unlucky, mut other) = (connect(), connect());
+        assert!(says(&mut unlucky, b"").starts_with("220 "));
+        assert!(says(&mut other, b"").starts_with("220 "));
+        assert!(
+            says(&mut unlucky, &[FAULT_WORD, b"\r\nNOOP\r\n"].concat()).starts_with("421 4.3.0 ")
+        );
+        let mut rest = Vec::new();
+        unlucky.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "nothing behind the last word: {rest:?}");
+        assert!(says(&mut other, b"NOOP\r\n").starts_with("250 "));
+        assert!(says(&mut connect(), b"").starts_with("220 "));
+        let counts = gateway.counts();
+        assert_eq!((counts.sessions_panicked, counts.connections), (1, 3));
+        drop((unlucky, other));
+        gateway.stop().unwrap();
+    }
+}

@@ -196,3 +196,136 @@ impl Tls {
         self.flush(ring, socket);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ring::{Close, Event, RingSettings};
+    use super::*;
+    use crate::relay::Address;
+    use crate::tls::{ClientTls, HopTrust, Identity, Pem, ServerTls};
+    use crate::wire::Piece;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::sync::mpsc;
+    use std::thread;
+
+    fn server() -> Arc<ServerTls> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = rcgen::CertificateParams::new(vec!["mx.example.net".to_owned()]).unwrap();
+        let (certificate, key) = (names.self_signed(&key).unwrap().pem(), key.serialize_pem());
+        let identity = Identity {
+            certificates: Pem { path: "certificate", octets: certificate.as_bytes() },
+            key: Pem { path: "key", octets: key.as_bytes() },
+        };
+        Arc::new(ServerTls::from_pem(&[identity], None, 0).unwrap())
+    }
+
+    /// A server that takes the clear octets before the handshake, and then reads when it is told to.
+    fn next_hop(mut stream: TcpStream, clear: usize, go_on: &mpsc::Receiver<()>) -> Vec<u8> {
+        let mut tls = TlsStream::server(&server()).unwrap();
+        stream.read_exact(&mut vec![0; clear]).unwrap();
+        let (mut octets, mut plain) = (vec![0; 32_768], Vec::new());
+        loop {
+            let length = stream.read(&mut octets).unwrap();
+            if length == 0 {
+                assert!(tls.peer_closed(), "an end without close_notify");
+                return plain;
+            }
+            let secured = tls.facts().is_some();
+            tls.receive(&octets[..length], &mut plain).unwrap();
+            stream.write_all(&tls.take_sealed()).unwrap();
+            if tls.facts().is_some() && !secured {
+                go_on.recv().unwrap();
+            }
+        }
+    }
+
+    /// Bodies of any size, of large slices and of very small ones, go out whole and in order, while
+    /// only so much is sealed as the kernel is about to take.
+    #[test]
+    fn a_body_is_sealed_as_the_next_hop_takes_it() {
+        const CLEAR: &[u8] = b"STARTTLS\r\n";
+        let large: Vec<Piece> = (0..320u32).map(|n| Piece::Owned(vec![n as u8; 16_384])).collect();
+        let small: Vec<Piece> =
+            (0..40_000u32).map(|n| Piece::Owned(vec![n as u8; n as usize % 40])).collect();
+        let uneven: Vec<Piece> =
+            (0..200u32).map(|n| Piece::Owned(vec![n as u8; (n * 331) as usize])).collect();
+        for pieces in [large, small, uneven] {
+            let mut output = Output::new();
+            pieces.into_iter().for_each(|piece| output.push(piece));
+            let expected = output.slices().flatten().copied().collect::<Vec<u8>>();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = Address::Tcp(listener.local_addr().unwrap());
+            let (go, go_on) = mpsc::channel();
+            let taken =
+                thread::spawn(move || next_hop(listener.accept().unwrap().0, CLEAR.len(), &go_on));
+            let mut ring = Ring::new(RingSettings::default()).unwrap();
+            let mut links = Links::default();
+            let socket = ring.connect(&address).unwrap();
+            links.seat(socket, Who::Nobody);
+            let link = links.at(socket).unwrap();
+            link.send_whole(&mut ring, CLEAR.to_vec());
+            let tls = ClientTls::from_pem("mx.example.net", HopTrust::Anybody, None, 0).unwrap();
+            link.start_tls(&mut ring, TlsStream::client(&tls).unwrap());
+            let (mut plain_sent, mut output, mut over) = (0, Some(output), false);
+            while !over {
+                ring.wait_turn(&mut |ring, event| {
+                    let link = links.at(socket).unwrap();
+                    match event {
+                        Event::Received { octets, .. } => {
+                            link.open(ring, octets, &mut Vec::new());
+                            let secured = link.tls.as_ref().unwrap().stream.facts().is_some();
+                            if let Some(output) = output.take_if(|_| secured) {
+                                link.send(ring, output);
+                                // The next hop does not read yet: what is sealed has a bound.
+                                assert!(link.unsent_octets(ring) >= expected.len() as u64);
+                                go.send(()).unwrap();
+                            }
+                        }
+                        Event::Sent { octets, .. } => plain_sent += link.sent(ring, octets),
+                        Event::Broken { error, .. } => panic!("{error}"),
+                        _ => {}
+                    }
+                    let sealed = ring.unsent_octets(socket);
+                    assert!(
+                        sealed <= TLS_SEALED_AHEAD_OCTETS * 5 / 4,
+                        "{sealed} octets are sealed"
+                    );
+                    over = output.is_none() && link.unsent_octets(ring) == 0;
+                });
+            }
+            assert_eq!(plain_sent, (CLEAR.len() + expected.len()) as u64);
+            links.at(socket).unwrap().close_notify(&mut ring);
+            ring.shutdown_write(socket);
+            // The shutdown follows the last octet.
+            while !taken.is_finished() {
+                ring.turn(&mut |_, _| {});
+            }
+            assert!(taken.join().unwrap() == expected);
+        }
+    }
+
+    /// What is left of a connection's earlier user is not taken for the next one's.
+    #[test]
+    fn a_slot_that_is_used_again_is_another_link() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::Tcp(listener.local_addr().unwrap());
+        let mut ring = Ring::new(RingSettings::default()).unwrap();
+        let mut links = Links::default();
+        let first = ring.connect(&address).unwrap();
+        links.seat(first, Who::Client(1));
+        ring.close(first, Close::Reset);
+        while ring.sockets_open() > 0 {
+            ring.wait_turn(&mut |_, _| {});
+        }
+        let second = ring.connect(&address).unwrap();
+        assert_eq!(first.slot(), second.slot());
+        links.seat(second, Who::Client(2));
+        assert!(links.at(first).is_none() && links.who(first).is_none());
+        links.forget(first);
+        assert!(matches!(links.who(second), Some(Who::Client(2))));
+        links.forget(second);
+        assert!(links.who(second).is_none());
+    }
+}

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn short_sends_go_on_where_they_stopped_whatever_the_cut() {
+    fn a_111_short_sends_go_on_where_they_stopped_whatever_the_cut() {
         let outputs: [&[&'static [u8]]; 3] =
             [&[b"250-one\r\n", b"250 two\r\n"], &[b"221 bye\r\n"], &[b"", b"x"]];
         let whole: Vec<u8> = outputs.iter().flat_map(|output| output.concat()).collect();
