@@ -191,7 +191,7 @@ fn every_key_is_heard() {
     assert!(files.is_sorted() && files.len() == 6, "{files:?}");
     let summary = postern::config::summary(&config);
     for words in [
-        "TLS required, SMTPUTF8, BINARYMIME when all next hops honour it",
+        "TLS required, SMTPUTF8; when all next hops honour it: BINARYMIME",
         "XCLIENT taken from 127.0.0.0/8",
         "mail: LMTP to 10.0.0.5:24, then 10.0.0.6:24, TLS required, known by ca ca.pem as store",
         "known by key 00112233445566778899aabbccddeeff00",
@@ -319,7 +319,9 @@ fn the_configuration_for_deployment_is_good() {
     let config = Config::parse(DEPLOY, "postern.toml", folder.path());
     let config = config.unwrap_or_else(|faults| panic!("{:#?}", faults.each()));
     let summary = postern::config::summary(&config);
-    for words in ["mx on [::]:25, SMTP", "TLS offered, PRDR", "recipients are verified ahead"] {
+    for words in
+        ["mx on 0.0.0.0:25 and [::]:25, SMTP", "TLS offered, PRDR", "recipients are verified ahead"]
+    {
         assert!(summary.contains(words), "{words} is not in\n{summary}");
     }
     assert!(config.warnings.is_empty() && config.certificate_expiry_unix_s.is_some());

@@ -59,7 +59,7 @@ fn token(text: &str, reading: &Reading<'_>) -> Result<Token, Wrong> {
     let help = "put a secret of its own into a file that only postern can read: \"file:PATH\"";
     let path =
         text.strip_prefix("file:").ok_or_else(|| Wrong::new("a secret in the open", help))?;
-    let octets = reading.files.read(path, ADMIN_TOKEN_OCTETS_MAX)?;
+    let (octets, _) = reading.files.read_once(path, ADMIN_TOKEN_OCTETS_MAX)?;
     let line = octets.split(|octet| *octet == b'\n').next().unwrap_or_default().trim_ascii();
     match line.len() >= ADMIN_TOKEN_OCTETS && line.iter().all(u8::is_ascii_graphic) {
         true => Ok(Token(line.into())),

@@ -56,8 +56,16 @@ impl<'a> Files<'a> {
         self.folder.join(name)
     }
 
-    /// The whole content of a file that has at most so many octets.
+    /// The whole content of a file that has at most so many octets, and that is read again when it
+    /// changes.
     pub fn read(&self, name: &str, octets_max: u64) -> Result<Vec<u8>, Wrong> {
+        let (octets, file) = self.read_once(name, octets_max)?;
+        self.read.borrow_mut().push(file);
+        Ok(octets)
+    }
+
+    /// The same for what holds until the next restart, whatever becomes of the file.
+    pub fn read_once(&self, name: &str, octets_max: u64) -> Result<(Vec<u8>, NamedFile), Wrong> {
         let path = self.path(name);
         let cannot = |error: io::Error| {
             let help = "paths are relative to the folder of the configuration file";
@@ -73,8 +81,7 @@ impl<'a> Files<'a> {
         }
         match before {
             Some(stamp) if Stamp::of(&path) == before && stamp.octets == octets.len() as u64 => {
-                self.read.borrow_mut().push(NamedFile { path, stamp });
-                Ok(octets)
+                Ok((octets, NamedFile { path, stamp }))
             }
             _ => {
                 let what = format!("{} changes while it is read", path.display());
@@ -83,7 +90,7 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// All files that were read, each once.
+    /// All files that are to be read again when they change, each once.
     pub fn into_read(self) -> Vec<NamedFile> {
         let mut read = self.read.into_inner();
         read.sort_by(|one, other| one.path.cmp(&other.path));

@@ -63,7 +63,8 @@ pub struct Config {
     pub body_memory_octets: u64,
     /// Where the log goes.
     pub log: Log,
-    /// The files that it names and was made from: lists, certificates, keys.
+    /// The files that it names and was made from, and that are read again when they change: lists,
+    /// certificates, keys.
     pub files: Vec<NamedFile>,
     /// What is odd about certificates that are used all the same.
     pub warnings: Vec<TlsWarning>,

@@ -121,7 +121,7 @@ fn client(
     let bundle = match &trust.authorities {
         Some(path) => {
             words.push_str(&format!(", known by ca {} as {name}", path.text));
-            Some((PemFile::read(reading, path)?, path.span.clone()))
+            Some((PemFile::read_once(reading, path)?, path.span.clone()))
         }
         None => None,
     };
@@ -187,8 +187,8 @@ fn identity(
         (None, None) => Some(None),
         (Some(certificate), Some(key)) => {
             let span = certificate.span.clone();
-            let certificate = PemFile::read(reading, &certificate);
-            let key = PemFile::read(reading, &key);
+            let certificate = PemFile::read_once(reading, &certificate);
+            let key = PemFile::read_once(reading, &key);
             Some(Some(Pair { certificate: certificate?, key: key?, span }))
         }
         (Some(_), None) => {

@@ -7,7 +7,7 @@ use crate::relay::Protocol;
 use crate::session::{Listener, Mixed, Networks, Offer, TlsMode};
 use crate::wire::Newlines;
 use std::fmt::{Result, Write};
-use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A summary in plain text, the same for the same configuration.
 pub fn summary(config: &Config) -> String {
@@ -18,8 +18,13 @@ pub fn summary(config: &Config) -> String {
 }
 
 fn write_summary(config: &Config, out: &mut String) -> Result {
-    for (address, listener) in &config.listeners {
-        write_listener(*address, listener, out)?;
+    // A listener with several addresses is told once.
+    for listeners in config.listeners.chunk_by(|(_, one), (_, other)| Arc::ptr_eq(one, other)) {
+        let addresses: Vec<String> =
+            listeners.iter().map(|(address, _)| address.to_string()).collect();
+        if let Some((_, listener)) = listeners.first() {
+            write_listener(&addresses.join(" and "), listener, out)?;
+        }
     }
     for route in &config.route_settings {
         writeln!(out, "route    {route}")?;
@@ -36,12 +41,12 @@ fn write_summary(config: &Config, out: &mut String) -> Result {
     config.warnings.iter().try_for_each(|warning| writeln!(out, "warning  {warning}"))
 }
 
-fn write_listener(address: SocketAddr, listener: &Listener, out: &mut String) -> Result {
+fn write_listener(addresses: &str, listener: &Listener, out: &mut String) -> Result {
     let protocol = match listener.protocol {
         Protocol::Smtp => "SMTP",
         Protocol::Lmtp => "LMTP",
     };
-    writeln!(out, "listen   {} on {address}, {protocol}", listener.name)?;
+    writeln!(out, "listen   {} on {addresses}, {protocol}", listener.name)?;
     let size = match listener.size_octets_max {
         0 => "any size".to_owned(),
         octets => format!("up to {}", shown_octets(octets)),
@@ -94,12 +99,15 @@ fn offers(listener: &Listener) -> String {
         ("DSN", listener.dsn),
         ("BINARYMIME", listener.binarymime),
     ];
-    let word = |(name, offer): &(&str, Offer)| match offer {
-        Offer::WhenHonoured => format!(", {name} when all next hops honour it"),
-        Offer::Always => format!(", {name}"),
-        Offer::Never => String::new(),
+    let those = |wanted| {
+        let names = extensions.iter().filter(move |(_, offer)| *offer == wanted);
+        names.map(|(name, _)| *name).collect::<Vec<_>>()
     };
-    extensions.iter().map(word).collect()
+    let always: String = those(Offer::Always).iter().map(|name| format!(", {name}")).collect();
+    match those(Offer::WhenHonoured).join(", ") {
+        names if names.is_empty() => always,
+        names => format!("{always}; when all next hops honour it: {names}"),
+    }
 }
 
 fn list(networks: &Networks) -> String {

@@ -18,6 +18,20 @@ pub(super) struct PemFile {
 impl PemFile {
     pub fn read(reading: &Reading<'_>, path: &Text<'_>) -> Option<PemFile> {
         let octets = reading.files.read(path.text, PEM_FILE_OCTETS_MAX);
+        PemFile::of(reading, path, octets)
+    }
+
+    /// The same for a route, whose files hold until the next restart.
+    pub fn read_once(reading: &Reading<'_>, path: &Text<'_>) -> Option<PemFile> {
+        let octets = reading.files.read_once(path.text, PEM_FILE_OCTETS_MAX);
+        PemFile::of(reading, path, octets.map(|(octets, _)| octets))
+    }
+
+    fn of(
+        reading: &Reading<'_>,
+        path: &Text<'_>,
+        octets: Result<Vec<u8>, Wrong>,
+    ) -> Option<PemFile> {
         let octets = reading.faults.good(path.span.clone(), octets)?;
         Some(PemFile { path: reading.files.path(path.text).display().to_string(), octets })
     }
