@@ -27,6 +27,7 @@ local_interfaces = 127.0.0.1
 host_lookup =
 rfc1413_query_timeout = 0s
 keep_environment =
+{tls}
 prdr_enable
 smtputf8_advertise_hosts = *
 dsn_advertise_hosts = *
@@ -127,19 +128,22 @@ class Exim:
     def fate_of(self, name):
         """The line in which Exim says what became of a recipient: "=>" or "->" it was taken,
         "**" it was refused, "==" it is put off."""
-        return self.logged(rf".* (=>|->|\*\*|==) {re.escape(name)}@example\.net .*")
+        return self.logged(rf".* (=>|->|\*\*|==) {re.escape(name)}@example\.net .*").group(0)
 
 
 @contextlib.contextmanager
-def running_exim(bench, main, acl, router, transport, users=()):
+def running_exim(bench, main, acl, router, transport, users=(), certificate=None):
     binary, folder = unpacked(bench), bench.folder("exim")
     instance = Exim(folder, free_port())
     (folder / "spool").mkdir()
     shutil.chown(folder / "spool", "Debian-exim", "Debian-exim")
     (folder / "users").write_text("".join(f"{user}: {user}\n" for user in users))
     config, output = folder / "exim.conf", folder / "output"
+    tls = "tls_advertise_hosts ="
+    if certificate:
+        tls = f"tls_certificate = {certificate.chain}\ntls_privatekey = {certificate.key}"
     config.write_text(CONFIGURATION.format(
-        program=binary, folder=folder, port=instance.port, main=main, acl=acl,
+        program=binary, folder=folder, port=instance.port, tls=tls, main=main, acl=acl,
         router=router.format(folder=folder), transport=transport.format(folder=folder)))
     config.chmod(0o644)
     with running([binary, "-C", config, "-bdf", "-q1h"], output) as process:
@@ -147,9 +151,9 @@ def running_exim(bench, main, acl, router, transport, users=()):
         yield instance
 
 
-def exim(bench, users, main="", acl=""):
-    """Exim as a next hop, with these mailboxes."""
-    return running_exim(bench, main, acl, MAIL_ROUTER, MAIL_TRANSPORT, users)
+def exim(bench, users, main="", acl="", certificate=None):
+    """Exim as a next hop, with these mailboxes; with a certificate it offers STARTTLS."""
+    return running_exim(bench, main, acl, MAIL_ROUTER, MAIL_TRANSPORT, users, certificate)
 
 
 def exim_before(bench, port, options="", main=""):

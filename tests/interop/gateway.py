@@ -73,21 +73,22 @@ class Postern:
         return wait_for(f"{count} records in the log", probe)
 
 
-def quoted(to):
-    """A string, or a list of strings, as TOML."""
-    return json.dumps(to)
-
-
-@contextlib.contextmanager
 def postern(bench, to="maildir:mail", mx="", filter="", route="", mx_greets=True):
     """The gateway. `mx`, `filter` and `route` are more lines for these tables; a listener with
     TLS from the first octet, or one that waits for a PROXY header, does not greet."""
+    return running_postern(bench, CONFIGURATION, mx_greets, to=json.dumps(to), gtube=GTUBE,
+                           mx=mx, filter=filter, route=route)
+
+
+@contextlib.contextmanager
+def running_postern(bench, configuration, mx_greets=True, **values):
+    """The gateway with a whole configuration, in which `values` and its own ports and folder are
+    filled in."""
     folder = bench.folder("postern")
     gateway = Postern(folder, free_port(), free_port())
     config = folder / "postern.toml"
-    config.write_text(CONFIGURATION.format(
-        folder=folder, smtp=gateway.smtp, lmtp=gateway.lmtp, to=quoted(to), gtube=GTUBE,
-        mx=mx, filter=filter, route=route))
+    config.write_text(configuration.format(
+        folder=folder, smtp=gateway.smtp, lmtp=gateway.lmtp, **values))
     output = folder / "output"
     with running([bench.postern, "serve", "--config", config], output) as process:
         probe = greets if mx_greets else listens

@@ -81,7 +81,7 @@ def settle(file):
 def master(etc):
     """The command of the one process that starts and ends all others; it stays in front."""
     found = run([program("postconf"), "-h", "-c", etc, "daemon_directory"])
-    return [found.stdout.strip() + "/master", "-c", str(etc), "-d"]
+    return [found.stdout.splitlines()[-1] + "/master", "-c", str(etc), "-d"]
 
 
 # ---- for the cases ----------------------------------------------------------------------------

@@ -24,7 +24,7 @@ import features
 from harness import CASES, Bench, Failed
 
 # These register their cases when they are read.
-from cases import chunking, clients, next_hops, prdr, tls, trusted  # noqa: F401
+from cases import chunking, clients, differential, next_hops, prdr, tls, trusted  # noqa: F401
 
 # Most of a case's time is waiting for processes that start: some run beside each other.
 JOBS = 4

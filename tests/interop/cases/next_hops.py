@@ -248,6 +248,16 @@ def exim_refuses(bench):
             expect_equal(lmtp_replies(gateway.lmtp, ["a", "b"], PLAIN), [250, 250], "LMTP again")
 
 
+@case("Exim behind postern: TLS required, by an authority and a name", ["hop-tls"])
+def exim_tls(bench):
+    with exim(bench, ["a"], certificate=certificate(bench, NAME)) as hop:
+        route = required(authority(bench))
+        with postern(bench, f"smtp://{HOST}:{hop.port}", route=route) as gateway:
+            send(gateway.smtp, ["a"], DOTS)
+            added = expect_same(only_file(hop.mailbox("a")), DOTS)
+            expect(b" with esmtps " in added, f"no TLS in {added!r}")
+
+
 @case("Cyrus behind postern, LMTP by TCP: all kinds arrive")
 def cyrus_behind(bench):
     with cyrus(bench) as hop:

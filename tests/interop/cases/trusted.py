@@ -3,12 +3,13 @@
 import re
 import smtplib
 
-from clients import swaks, swaks_sends
+from clients import swaks_sends
 from gateway import postern
 from haproxy import haproxy
 from harness import HOST, case, expect, expect_equal
 from messages import DOTS, PLAIN, SPAM, expect_nothing, expect_same, only_file, refusal, send
 from postfix import mailboxes, postfix
+from wire import Wire
 
 CLIENT = "192.0.2.9"
 
@@ -47,13 +48,14 @@ def swaks_proxy(bench):
             received_from(gateway, f"six{version}", "2001:db8::9")
 
 
-@case("swaks --proxy: a peer that is not trusted speaks of nothing but commands", ["trust"])
-def swaks_proxy_untrusted(bench):
-    with postern(bench, mx=trust("proxy", "192.0.2.0/24")) as gateway:
-        done = swaks(gateway.smtp, ["ok"], *proxied(1))
-        # The line comes before the banner, which is early talk.
-        expect(done.returncode != 0 and "<** 554" in done.stdout, f"no 554 in\n{done.stdout}")
-        expect_nothing(gateway.mailbox("ok"))
+@case("sockets: PROXY from a peer that is not trusted is an unknown command", ["trust"])
+def proxy_untrusted(bench):
+    with postern(bench, mx=trust("proxy", "192.0.2.0/24")) as gateway, Wire(gateway.smtp) as wire:
+        wire.replies(1)
+        # it is never parsed, and the address stays.
+        expect_equal(wire.command(f"PROXY TCP4 {CLIENT} 192.0.2.25 12345 25")[0], 500, "PROXY")
+        send(gateway.smtp, ["ok"], PLAIN)
+        received_from(gateway, "ok", HOST)
 
 
 @case("HAProxy before postern: versions 1 and 2, also with a checksum", ["trust"])
@@ -97,14 +99,14 @@ def swaks_xclient(bench):
         expect("client.example.org" in field, f"no name in {field!r}")
 
 
-@case("swaks --xclient: refused to a peer that is not trusted, and not announced", ["trust"])
-def swaks_xclient_untrusted(bench):
+@case("sockets: XCLIENT is refused to a peer that is not trusted, and not announced", ["trust"])
+def xclient_untrusted(bench):
     with postern(bench, mx=trust("xclient", "192.0.2.0/24")) as gateway:
-        done = swaks(gateway.smtp, ["ok"], "--xclient-no-verify", *NAMED)
-        expect("<** 550 5.7.0" in done.stdout, f"no 550 in\n{done.stdout}")
-        with smtplib.SMTP(HOST, gateway.smtp) as client:
-            client.ehlo()
-            expect(not client.has_extn("xclient"), "XCLIENT is announced")
+        with Wire(gateway.smtp) as wire:
+            wire.replies(1)
+            _, text = wire.command("EHLO client.example")
+            expect("XCLIENT" not in text, f"XCLIENT is announced: {text}")
+            expect_equal(wire.command(f"XCLIENT ADDR={CLIENT}")[0], 550, "XCLIENT")
 
 
 @case("Postfix behind postern: XCLIENT tells it who the client is", ["hop-xclient"])
