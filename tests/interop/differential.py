@@ -32,8 +32,8 @@ from wire import Wire
 HERE = Path(__file__).resolve().parent
 MAILBOXES = 4
 
-# How long a reply is waited for that is not to come. One that is wanted comes sooner.
-SILENCE_SECONDS = 5.0
+# How long a reply is waited for that does not come. None is waited for that is known not to.
+SILENCE_SECONDS = 15.0
 
 Step = namedtuple("Step", "octets shut wanted exact")
 Script = namedtuple("Script", "name title steps delivered")

@@ -30,19 +30,26 @@ service lmtp {{
     address = 127.0.0.1
     port = {port}
   }}
+  {tls_listener}
   unix_listener lmtp {{
     mode = 0666
   }}
 }}
 """
 
+TLS_LISTENER = """inet_listener lmtps {{
+    address = 127.0.0.1
+    port = {port}
+    ssl = yes
+  }}"""
+
 
 class Dovecot:
     """An instance at work."""
 
-    def __init__(self, folder, port):
-        self.folder, self.port, self.socket = folder, port, folder / "run/lmtp"
-        self.log = folder / "log"
+    def __init__(self, folder, port, tls_port):
+        self.folder, self.port, self.tls_port = folder, port, tls_port
+        self.socket = folder / "run/lmtp"
 
     def mailbox(self, name):
         return self.folder / "mail" / name / "new"
@@ -50,19 +57,22 @@ class Dovecot:
 
 @contextlib.contextmanager
 def dovecot(bench, users, certificate=None):
-    """Dovecot with these mailboxes; with a certificate it offers STARTTLS."""
+    """Dovecot with these mailboxes; with a certificate it offers STARTTLS, and TLS from the first
+    octet on a port of its own."""
     folder = bench.folder("dovecot")
-    instance = Dovecot(folder, free_port())
+    instance = Dovecot(folder, free_port(), free_port())
     mail = pwd.getpwnam("mail")
     (folder / "mail").mkdir()
     shutil.chown(folder / "mail", mail.pw_uid, mail.pw_gid)
     line = "{}:{{PLAIN}}x:" + f"{mail.pw_uid}:{mail.pw_gid}::{folder}/mail/" + "{}::\n"
     (folder / "users").write_text("".join(line.format(user, user) for user in users))
-    ssl = "ssl = no"
+    ssl, listener = "ssl = no", ""
     if certificate:
         ssl = f"ssl = yes\nssl_cert = <{certificate.chain}\nssl_key = <{certificate.key}"
+        listener = TLS_LISTENER.format(port=instance.tls_port)
     config, output = folder / "dovecot.conf", folder / "output"
-    config.write_text(CONFIGURATION.format(folder=folder, port=instance.port, ssl=ssl))
+    config.write_text(CONFIGURATION.format(
+        folder=folder, port=instance.port, ssl=ssl, tls_listener=listener))
     with running([program("dovecot"), "-c", config, "-F"], output) as process:
         wait_until_ready(process, (HOST, instance.port), output)
         yield instance

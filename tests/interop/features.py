@@ -36,7 +36,7 @@ def look(bench, feature):
     config.write_text(f"[{table}.x]\n{key} = []\n")
     said = run([bench.postern, "check", config]).stdout
     # The line may be broken to fit the screen.
-    return not re.search(rf"unknown field\W+`{key}`", said)
+    return not re.search(rf"(unknown field|knows no key)\W+`{key}`", said)
 
 
 def keywords(bench):

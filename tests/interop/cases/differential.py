@@ -14,7 +14,8 @@ from postfix import mailboxes, postfix
 SIZE_MAX = 100_000
 RECIPIENTS_MAX = 100
 
-# Without policy: nothing but the protocol is compared.
+# Without policy: nothing but the protocol is compared. A Maildir has no use for the parameters of
+# DSN, so they have to be asked for.
 POSTERN = """
 hostname = "edge.example.net"
 state    = "{folder}"
@@ -25,6 +26,7 @@ postmaster = "example.net"
 address  = "127.0.0.1:{smtp}"
 protocol = "smtp"
 size     = "{size}"
+dsn      = true
 
 [listen.filter]
 address  = "127.0.0.1:{lmtp}"

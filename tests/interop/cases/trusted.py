@@ -7,7 +7,7 @@ from clients import swaks_sends
 from gateway import postern
 from haproxy import haproxy
 from harness import HOST, case, expect, expect_equal
-from messages import DOTS, PLAIN, SPAM, expect_nothing, expect_same, only_file, refusal, send
+from messages import DOTS, PLAIN, SPAM, expect_same, only_file, refusal, send
 from postfix import mailboxes, postfix
 from wire import Wire
 
