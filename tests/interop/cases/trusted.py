@@ -29,7 +29,7 @@ def received_from(gateway, name, client=CLIENT):
 
 
 def proxied(version, source=CLIENT, destination="192.0.2.25", family="TCP4"):
-    # swaks names the family of version 2 as the protocol's text does, without the transport.
+    # In version 2 the family is apart from the transport.
     family = family if version == 1 else {"TCP4": "AF_INET", "TCP6": "AF_INET6"}[family]
     return [
         "--proxy-version", str(version), "--proxy-family", family, "--proxy-source", source,
@@ -145,7 +145,7 @@ def before_queue_filter(bench):
                 expect_same(only_file(folder / "ok/new"), DOTS)
                 # Refused while the client waits, and never in a queue.
                 expect_equal(refusal(front.port, "ok", SPAM), ("end", 550), "spam")
-                # XFORWARD is for the log: the last to be told is the first transaction's client.
+                # What XFORWARD tells is for the log.
                 first = gateway.records(2)[0]
                 expect(CLIENT in str(first), f"no {CLIENT} in the record {first}")
 
