@@ -431,9 +431,14 @@ impl Session {
         self.settle(now);
     }
 
-    /// The next thing to be done by the driver.
+    /// The next thing to be done by the driver. A session with nothing to be done holds no memory
+    /// for it, as most sessions idle most of the time.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        if effect.is_none() {
+            self.effects = VecDeque::new();
+        }
+        effect
     }
 
     /// When [`Session::timed_out`] is due, if nothing happens before.
