@@ -25,7 +25,8 @@ const FAULT_NOTICE: &[u8] = b"421 4.3.0 local fault, closing\r\n";
 
 /// A session and its connection.
 pub(super) struct Seat {
-    session: Session,
+    /// In a place of its own: the table of seats can grow without a copy of every session.
+    session: Box<Session>,
     pub number: u32,
     listener: Arc<Listener>,
     /// `None` when the connection is gone and the transaction goes on.
@@ -83,7 +84,7 @@ impl Core {
         let mut session = Session::new(Arc::clone(&listener), shared, client, now);
         session.under_load(self.under_load);
         let seat = Seat {
-            session,
+            session: Box::new(session),
             number,
             listener,
             socket: Some(socket),
