@@ -14,7 +14,7 @@ use crate::policy::{
     Action, Class, ClassId, Domain, Line, Pattern, Place, Policy, Recipients, RouteId, When,
 };
 use crate::relay::{Address, NextHop, Protocol, Route, Routes};
-use crate::scan::{RuleSpec, Rules, Score, Surface, TagSet, Tags};
+use crate::scan::{Condition, RuleSpec, Rules, Score, Surface, TagSet, Tags};
 use crate::session::{Listener, Mixed, Offer, Tables};
 use crate::wire::{Mailbox, Newlines, Reply, replies, unquoted};
 use std::collections::BTreeMap;
@@ -279,12 +279,30 @@ impl Checker<'_> {
     }
 
     fn rule(&mut self, name: &str, raw: &RawRule) -> Option<RuleSpec> {
-        let literals = self.list(&raw.literals)?;
+        let literals = match &raw.literals {
+            Some(list) => self.list(list)?,
+            None => Vec::new(),
+        };
+        let regexes = match &raw.regex {
+            Some(regex) => match regex.get_ref() {
+                OneOrMany::One(one) if !one.starts_with("file:") => vec![one.clone()],
+                _ => self.list(regex)?,
+            },
+            None => Vec::new(),
+        };
+        let when = Condition {
+            all: raw.all.clone(),
+            any: raw.any.clone(),
+            count: raw.count,
+            none: raw.none.clone(),
+        };
         let (surfaces, fields) = self.surfaces(raw)?;
         Some(RuleSpec {
             name: name.to_owned(),
             literals: literals.into_iter().map(String::into_bytes).collect(),
+            regexes,
             surfaces,
+            when,
             fields,
             tag: raw.tag.as_ref().map_or(name, |tag| tag.get_ref()).to_owned(),
             score: self.score(raw.score.as_ref())?.unwrap_or(Score::ZERO),
@@ -295,7 +313,10 @@ impl Checker<'_> {
     /// Where a rule looks, and the header fields that it names: `header:x-mailer`.
     fn surfaces(&mut self, raw: &RawRule) -> Option<(Vec<Surface>, Vec<Vec<u8>>)> {
         let Some(names) = &raw.surfaces else {
-            return Some((vec![Surface::Raw, Surface::Text], Vec::new()));
+            let all = vec![Surface::Text, Surface::Raw];
+            // Expressions do not see raw octets.
+            let seen = if raw.regex.is_some() { all[..1].to_vec() } else { all };
+            return Some((seen, Vec::new()));
         };
         let (mut surfaces, mut fields) = (Vec::new(), Vec::new());
         for name in names.get_ref() {

@@ -123,7 +123,17 @@ pub(super) struct Line {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rule {
-    pub literals: Spanned<OneOrMany>,
+    pub literals: Option<Spanned<OneOrMany>>,
+    #[serde(default)]
+    pub regex: Option<Spanned<OneOrMany>>,
+    #[serde(default)]
+    pub all: Vec<String>,
+    #[serde(default)]
+    pub any: Vec<String>,
+    #[serde(default)]
+    pub count: usize,
+    #[serde(default)]
+    pub none: Vec<String>,
     #[serde(rename = "in")]
     pub surfaces: Option<Spanned<Vec<String>>>,
     pub tag: Option<Text>,

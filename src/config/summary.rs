@@ -59,6 +59,12 @@ fn write_summary(config: &Config, out: &mut String) -> std::fmt::Result {
     }
     let rules = &config.tables.rules;
     writeln!(out, "scan     {} octets of tables, shared by all shards", rules.table_octets())?;
+    let cost = rules.cost();
+    writeln!(
+        out,
+        "work     at most {} units an octet of content and {} beside, whatever is sent",
+        cost.units_an_octet, cost.units_at_once
+    )?;
     writeln!(out, "memory   {} octets for message bodies", config.body_memory_octets)
 }
 

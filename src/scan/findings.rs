@@ -35,8 +35,11 @@ impl Tags {
     /// A text names a character set that is not known, UTF-7 among them.
     pub const CHARSET_UNKNOWN: TagId = TagId(6);
 
+    /// Expressions were not asked everywhere, since the work that a message may cost was spent.
+    pub const BUDGET_SPENT: TagId = TagId(7);
+
     /// The names of the scanner's own tags, in the order of the constants above.
-    const OWN: [&'static str; 7] = [
+    const OWN: [&'static str; 8] = [
         "mime-limit",
         "header-limit",
         "mime-ambiguous",
@@ -44,6 +47,7 @@ impl Tags {
         "scan-late",
         "from-ambiguous",
         "charset-unknown",
+        "scan-budget-spent",
     ];
 
     /// The scanner's own tags alone.
@@ -248,8 +252,9 @@ pub struct Findings {
     tags: TagSet,
     observed: TagSet,
     score: Score,
-    hits: SmallVec<[Hit; 4]>,
+    hits: SmallVec<[Hit; HITS_MAX]>,
     received_fields: u32,
+    units: u64,
 }
 
 impl Findings {
@@ -280,6 +285,16 @@ impl Findings {
         }
         self.hits.truncate(HITS_MAX - 1);
         self.hits.insert(place, hit);
+    }
+
+    /// Counts work units: octets that a table or a machine has taken, each time that one has.
+    pub(super) fn charge(&mut self, units: u64) {
+        self.units += units;
+    }
+
+    /// The work units that the scan has cost: the same on every machine and in every cut.
+    pub fn units(&self) -> u64 {
+        self.units
     }
 
     /// Counts one `Received` field of the message's own header.
