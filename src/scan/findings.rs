@@ -115,6 +115,17 @@ impl TagSet {
         (0..TAGS_MAX as u16).map(TagId).filter(|tag| self.has(*tag))
     }
 
+    /// How many tags are in.
+    pub fn len(&self) -> usize {
+        self.common(self)
+    }
+
+    /// How many tags are in both sets.
+    pub fn common(&self, other: &TagSet) -> usize {
+        let words = self.words.iter().zip(other.words);
+        words.map(|(one, other)| (one & other).count_ones() as usize).sum()
+    }
+
     /// Whether no tag is in.
     pub fn is_empty(&self) -> bool {
         self.words.iter().all(|word| *word == 0)

@@ -51,6 +51,8 @@ pub struct Cost {
     pub units_at_once: u64,
     /// Units that each octet of its content may cost beside.
     pub units_an_octet: u64,
+    /// Expressions that run over every octet of a text.
+    pub ungated: usize,
 }
 
 /// What must hold of the other tags of a message: those of the scanner and of the rules above.
@@ -123,9 +125,9 @@ impl Rule {
     pub(super) fn holds(&self, found: bool, tags: &TagSet) -> bool {
         let When { all, any, count, none } = &self.when;
         (found || !self.looks)
-            && all.iter().all(|tag| tags.has(tag))
-            && any.iter().filter(|tag| tags.has(*tag)).count() >= *count
-            && !none.iter().any(|tag| tags.has(tag))
+            && tags.common(all) == all.len()
+            && tags.common(any) >= *count
+            && tags.common(none) == 0
     }
 }
 
@@ -200,7 +202,8 @@ impl Rules {
             at_once = 3 * REGEX_UNITS_AT_ONCE;
             an_octet += REGEX_UNITS_AN_OCTET * (1 + visible + 12);
         }
-        Cost { units_at_once: at_once, units_an_octet: an_octet }
+        let ungated = self.regexes.all.iter().filter(|regex| regex.gates.is_empty()).count();
+        Cost { units_at_once: at_once, units_an_octet: an_octet, ungated }
     }
 
     /// Whether streams are looked at by expressions.
