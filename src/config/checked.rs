@@ -301,6 +301,7 @@ impl Checker<'_> {
             name: name.to_owned(),
             literals: literals.into_iter().map(String::into_bytes).collect(),
             regexes,
+            digests: self.digests(raw)?,
             surfaces,
             when,
             fields,
@@ -308,6 +309,29 @@ impl Checker<'_> {
             score: self.score(raw.score.as_ref())?.unwrap_or(Score::ZERO),
             observe: raw.observe,
         })
+    }
+
+    /// Digests as 64 hexadecimal digits each; what follows a digest on its line says what it is of.
+    fn digests(&mut self, raw: &RawRule) -> Option<Vec<[u8; 32]>> {
+        let Some(list) = &raw.sha256 else { return Some(Vec::new()) };
+        let mut digests = Vec::new();
+        for line in self.list(list)? {
+            let word = line.split([' ', ':']).next().unwrap_or_default();
+            let octet = |place: usize| {
+                let digits = word.get(2 * place..2 * place + 2)?;
+                u8::from_str_radix(digits, 16).ok()
+            };
+            let mut digest = [0; 32];
+            let places = digest.iter_mut().enumerate();
+            let read = places.map(|(place, to)| octet(place).map(|octet| *to = octet));
+            if word.len() != 64 || !read.into_iter().all(|read| read.is_some()) {
+                let what = format!("{word:?} is no SHA-256 digest");
+                self.faults.add(list.span(), what, "write 64 hexadecimal digits");
+                return None;
+            }
+            digests.push(digest);
+        }
+        Some(digests)
     }
 
     /// Where a rule looks, and the header fields that it names: `header:x-mailer`.

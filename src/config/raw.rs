@@ -124,8 +124,8 @@ pub(super) struct Line {
 #[serde(deny_unknown_fields)]
 pub(super) struct Rule {
     pub literals: Option<Spanned<OneOrMany>>,
-    #[serde(default)]
     pub regex: Option<Spanned<OneOrMany>>,
+    pub sha256: Option<Spanned<OneOrMany>>,
     #[serde(default)]
     pub all: Vec<String>,
     #[serde(default)]

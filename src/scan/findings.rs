@@ -253,7 +253,8 @@ pub struct Hit {
     pub part: u32,
     /// The un-stuffed content octet at which the last octet of the match was read; for a decoded
     /// leaf, the wire octet that completed the decoded match. For what is made of a header field it
-    /// is the field's first octet, for what is visible or a type the part's first one.
+    /// is the field's first octet, for what is visible, for an expression or a digest the part's
+    /// first one.
     pub offset: u64,
 }
 

@@ -14,6 +14,7 @@ use super::visible::Visible;
 use super::windows::Expressions;
 use super::{Findings, Hit, Matches, Score, Stream, Surface, Tags, Watch};
 use crate::limits::DECODE_STEP_OCTETS;
+use sha2::{Digest, Sha256};
 
 /// One way to read octets: with a decoder, and a walk of the decoded octets.
 #[derive(Debug)]
@@ -26,7 +27,13 @@ pub(super) struct Reading {
     /// The content offset at which it begins, and that behind what was read.
     start: u64,
     behind: u64,
+}
+
+/// What else is made of the octets of a leaf that is read, where rules ask for it.
+#[derive(Debug, Default)]
+pub(super) struct Views {
     shown: Option<Shown>,
+    digest: Option<Sha256>,
 }
 
 /// The making visible of a text leaf, for rules that ask for it.
@@ -44,6 +51,7 @@ pub(super) struct Sink<'a, W> {
     pub findings: &'a mut Findings,
     pub in_leaves: &'a mut Expressions,
     pub in_visible: &'a mut Expressions,
+    pub views: &'a mut Views,
     pub watch: &'a mut W,
 }
 
@@ -57,7 +65,6 @@ impl Reading {
             is_text: true,
             start: 0,
             behind: 0,
-            shown: None,
         }
     }
 
@@ -68,15 +75,18 @@ impl Reading {
         part: u32,
         content_type: &ContentType,
         start: u64,
-    ) -> Reading {
+    ) -> (Reading, Views) {
         let media_type = &content_type.media_type;
         let shown = (media_type.is_text() && rules.ask_visible()).then(|| Shown {
             to_utf8: ToUtf8::from_charset(content_type.charset),
             visible: Visible::new(media_type.is_html()),
             walk: rules.literals().start(),
         });
+        let digest = rules.ask_digests().then(Sha256::new);
         let reading = Reading::new(encoding, rules, Stream::Leaf, part);
-        Reading { is_text: media_type.is_text(), start, behind: start, shown, ..reading }
+        let is_text = media_type.is_text();
+        let reading = Reading { is_text, start, behind: start, ..reading };
+        (reading, Views { shown, digest })
     }
 
     pub(super) fn is_encoded(&self) -> bool {
@@ -114,12 +124,14 @@ impl Reading {
         search: &mut Search,
         sink: &mut Sink<'_, W>,
     ) {
-        let Some(shown) = &mut self.shown else { return };
+        // It is taken out while the rest of the sink is used.
+        let Some(mut shown) = sink.views.shown.take() else { return };
         for block in octets.chunks(SHOWN_OCTETS) {
             text.clear();
             shown.to_utf8.convert(block, |utf8| shown.visible.read(utf8, text));
             shown.look((self.part, self.start), text, search, sink);
         }
+        sink.views.shown = Some(shown);
     }
 
     /// The leaf has ended, and so what is visible of it.
@@ -129,7 +141,7 @@ impl Reading {
         search: &mut Search,
         sink: &mut Sink<'_, W>,
     ) {
-        let Some(shown) = &mut self.shown else { return };
+        let Some(mut shown) = sink.views.shown.take() else { return };
         text.clear();
         shown.to_utf8.finish(|utf8| shown.visible.read(utf8, text));
         shown.visible.finish(text);
@@ -146,6 +158,14 @@ impl Reading {
         });
         if self.stream == Stream::Leaf {
             self.look_at_end(sink);
+        }
+        if let Some(digest) = sink.views.digest.take() {
+            let (part, offset, surface) = (self.part, self.start, Surface::Part);
+            for rule in sink.rules.of_digest(&digest.finalize().into()) {
+                if sink.matches.first(Stream::Fields, *rule) {
+                    sink.findings.note(Hit { rule: *rule, surface, part, offset });
+                }
+            }
         }
         if self.decoder.dirty() && self.stream == Stream::Leaf {
             sink.findings.add(Tags::DECODE_DIRTY, Score::ZERO);
@@ -166,6 +186,10 @@ impl Reading {
             sink.watch.decoded(self.part, octets);
         }
         sink.findings.charge(octets.len() as u64);
+        if let Some(digest) = &mut sink.views.digest {
+            sink.findings.charge(octets.len() as u64);
+            digest.update(octets);
+        }
         if !sink.rules.ask_decoded(self.is_encoded()) {
             return;
         }

@@ -352,7 +352,7 @@ impl<W: Watch> Watch for &mut W {
 enum Stream {
     Raw,
     Header,
-    /// What is made of header fields.
+    /// What is made of header fields, and digests: what is told at once and in order.
     Fields,
     Leaf,
     Extra,

@@ -15,7 +15,8 @@ use crate::limits::{
     REGEX_UNITS_AT_ONCE, REGEXES_MAX, REGEXES_UNGATED_MAX, RULES_MAX, SCAN_BLOCK_OCTETS,
     SCAN_SEGMENT_OCTETS, TABLES_OCTETS,
 };
-use std::collections::BTreeMap;
+use foldhash::fast::RandomState;
+use std::collections::{BTreeMap, HashMap};
 
 /// A rule as a configuration states it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +29,9 @@ pub struct RuleSpec {
     /// Regular expressions to look for, beside the literals: over octets, linear in the text, so
     /// without look-around and back-references. Not on [`Surface::Raw`].
     pub regexes: Vec<String>,
-    /// Where to look; at least one surface, unless there is nothing to look for.
+    /// SHA-256 digests of leaves with their transfer encoding undone, of any surface.
+    pub digests: Vec<[u8; 32]>,
+    /// Where to look; at least one surface, unless there are no literals and expressions.
     pub surfaces: Vec<Surface>,
     /// What else must hold. A rule with nothing to look for hits by its condition alone.
     pub when: Condition,
@@ -88,6 +91,7 @@ pub struct Rules {
     /// rules.
     literals: Literals,
     regexes: RegexSet,
+    digests: HashMap<[u8; 32], Vec<u16>, RandomState>,
     /// The surfaces that some rule asks for.
     surfaces: u32,
     /// The header fields that rules name, in lower case.
@@ -148,7 +152,7 @@ impl Rules {
                 tag.ok_or_else(|| RuleError::TooManyTags { rule: index, tag: spec.tag.clone() })?;
             let (name, score, observe) = (spec.name.clone(), spec.score, spec.observe);
             let (surfaces, fields) = (mask(spec), named(&mut fields, index, spec)?);
-            let looks = !spec.literals.is_empty() || !spec.regexes.is_empty();
+            let looks = looks_into_octets(spec) || !spec.digests.is_empty();
             rules.push(Rule { name, tag, score, observe, surfaces, fields, looks, when });
         }
         let literals = literals(specs, &regexes)?;
@@ -162,6 +166,7 @@ impl Rules {
             fields: fields.into(),
             literals,
             regexes: RegexSet::new(regexes),
+            digests: digests(specs),
         };
         match rules.table_octets() {
             octets if octets > TABLES_OCTETS => Err(too_large(specs, octets)),
@@ -196,6 +201,7 @@ impl Rules {
         an_octet += visible;
         // A field is seen as it is, undone and bared, on up to three surfaces; a name of an
         // attachment in up to four readings.
+        an_octet += asked(self.ask_digests(), 1);
         an_octet += asked(self.surfaces & FIELDS != 0, 9) + asked(self.ask(Surface::Name), 12);
         let mut at_once = 0;
         if self.have_regexes() {
@@ -228,6 +234,16 @@ impl Rules {
     #[inline]
     pub(super) fn asks(&self, rule: u16, surface: Surface) -> bool {
         self.rules[usize::from(rule)].surfaces & surface_bit(surface) != 0
+    }
+
+    /// Whether some rule asks for the digests of leaves.
+    pub(super) fn ask_digests(&self) -> bool {
+        !self.digests.is_empty()
+    }
+
+    /// The rules that ask for a digest.
+    pub(super) fn of_digest(&self, digest: &[u8; 32]) -> &[u16] {
+        self.digests.get(digest).map_or(&[], Vec::as_slice)
     }
 
     /// The number of a header field that some rule names.
@@ -449,14 +465,29 @@ fn when(condition: &Condition, tags: &Tags, rule: usize) -> Result<When, RuleErr
     })
 }
 
+fn looks_into_octets(spec: &RuleSpec) -> bool {
+    !spec.literals.is_empty() || !spec.regexes.is_empty()
+}
+
+/// The rules that ask for each digest.
+fn digests(specs: &[RuleSpec]) -> HashMap<[u8; 32], Vec<u16>, RandomState> {
+    let mut all: HashMap<[u8; 32], Vec<u16>, RandomState> = HashMap::default();
+    for (spec, rule) in specs.iter().zip(0..) {
+        for digest in &spec.digests {
+            all.entry(*digest).or_default().push(rule);
+        }
+    }
+    all
+}
+
 fn check(specs: &[RuleSpec]) -> Result<(), RuleError> {
     let mut literals = 0;
     for (rule, spec) in specs.iter().enumerate() {
         if rule == RULES_MAX {
             return Err(RuleError::TooManyRules { rule });
         }
-        let looks = !spec.literals.is_empty() || !spec.regexes.is_empty();
-        if !looks && spec.when.is_empty() {
+        let looks = looks_into_octets(spec);
+        if !looks && spec.digests.is_empty() && spec.when.is_empty() {
             return Err(RuleError::NoLiterals { rule });
         }
         if looks && spec.surfaces.is_empty() {

@@ -7,7 +7,7 @@
 
 use super::content_type::{Boundary, Charset, ContentType, Encoding, MediaType};
 use super::frames::{Delimiter, is_padding};
-use super::leaf::{Reading, Sink};
+use super::leaf::{Reading, Sink, Views};
 use super::{PartBegins, PartKind, Place, Scanner, Stream, Tags, Watch};
 use crate::limits::{BOUNDARY_OCTETS, LINE_HELD_OCTETS, MIME_PARTS_MAX};
 use memchr::memchr;
@@ -18,6 +18,7 @@ use memchr::memchr;
 #[derive(Debug, Default)]
 pub(super) struct Leaf {
     reading: Option<Reading>,
+    views: Views,
     held: LineEnd,
 }
 
@@ -127,8 +128,10 @@ impl<W: Watch> Scanner<W> {
                 if content_type.charset == Charset::Unknown && media_type.is_text() {
                     self.tag(Tags::CHARSET_UNKNOWN);
                 }
-                let reading = Reading::of_leaf(encoding, &self.rules, part, &content_type, start);
-                self.leaf.reading = Some(reading);
+                let rules = &self.rules;
+                let (reading, views) =
+                    Reading::of_leaf(encoding, rules, part, &content_type, start);
+                (self.leaf.reading, self.leaf.views) = (Some(reading), views);
             }
             PartKind::Multipart => self.frames.push_multipart(part, &content_type),
             PartKind::Message => {
@@ -364,8 +367,9 @@ impl<W: Watch> Scanner<W> {
 
     fn end_leaf(&mut self) {
         let Some(mut reading) = self.leaf.reading.take() else { return };
-        let Scanner { rules, matches, findings, in_leaves, in_visible, watch, .. } = self;
-        reading.finish(&mut Sink { rules, matches, findings, in_leaves, in_visible, watch });
+        let Scanner { rules, matches, findings, in_leaves, in_visible, leaf, watch, .. } = self;
+        let views = &mut leaf.views;
+        reading.finish(&mut Sink { rules, matches, findings, in_leaves, in_visible, views, watch });
         self.watch.part_ends(reading.part);
     }
 
@@ -391,8 +395,9 @@ impl<W: Watch> Scanner<W> {
         if octets.is_empty() {
             return;
         }
+        let views = &mut self.leaf.views;
         let Scanner { rules, matches, findings, in_leaves, in_visible, watch, .. } = self;
-        let mut sink = Sink { rules, matches, findings, in_leaves, in_visible, watch };
+        let mut sink = Sink { rules, matches, findings, in_leaves, in_visible, views, watch };
         reading.read(octets, start, &mut sink);
     }
 
@@ -423,7 +428,8 @@ impl<W: Watch> Scanner<W> {
         if from < to {
             let octets = &octets[(from - start) as usize..(to - start) as usize];
             let Scanner { rules, matches, findings, in_leaves, in_visible, watch, .. } = self;
-            let mut sink = Sink { rules, matches, findings, in_leaves, in_visible, watch };
+            let views = &mut Views::default();
+            let mut sink = Sink { rules, matches, findings, in_leaves, in_visible, views, watch };
             extra.reading.read(octets, from, &mut sink);
             extra.next = to;
         }
@@ -435,7 +441,8 @@ impl<W: Watch> Scanner<W> {
     fn end_extra(&mut self) {
         let Some(mut extra) = self.extra.take() else { return };
         let Scanner { rules, matches, findings, in_leaves, in_visible, watch, .. } = self;
-        let mut sink = Sink { rules, matches, findings, in_leaves, in_visible, watch };
+        let views = &mut Views::default();
+        let mut sink = Sink { rules, matches, findings, in_leaves, in_visible, views, watch };
         extra.reading.finish(&mut sink);
     }
 }

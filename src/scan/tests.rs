@@ -570,6 +570,30 @@ fn a_spent_budget_is_a_tag_and_the_same_in_any_cut() {
     assert!(whole.0.units() <= bound, "{} of {bound}", whole.0.units());
 }
 
+// FIPS 180-2 B.1: the digest of "abc".
+#[test]
+fn a_digest_is_that_of_the_decoded_leaf() {
+    let digest = [
+        0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22,
+        0x23, 0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00,
+        0x15, 0xad,
+    ];
+    let known = RuleSpec { literals: vec![], digests: vec![digest], ..rule("known", "", &[]) };
+    let rules = compile(&[known]);
+    let head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n";
+    for (leaf, tags) in [
+        ("\r\nabc", "known"),
+        ("Content-Transfer-Encoding: base64\r\n\r\nYW\r\nJj\r\n", "known"),
+        ("Content-Transfer-Encoding: quoted-printable\r\n\r\na=\r\n=62c", "known"),
+        ("\r\nabcd", ""),
+        ("\r\nabc\r\n", ""),
+    ] {
+        let message = format!("{head}{leaf}\r\n--b--\r\nabc");
+        let (findings, _, _) = scan_in_every_cut(&rules, message.as_bytes());
+        assert_eq!(tags_of(&rules, &findings), tags, "{leaf:?}");
+    }
+}
+
 #[test]
 fn a_condition_looks_at_the_tags_above_it() {
     let tags = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
