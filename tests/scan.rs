@@ -1,6 +1,9 @@
 //! The scanner over real, odd and hostile mail: no panic, the same findings in every cut, the part
 //! tree that an independent parser sees, and the hits that are hidden in crafted messages.
 
+mod cut_places;
+
+use cut_places::places;
 use mail_parser::decoders::{base64::base64_decode, quoted_printable::quoted_printable_decode};
 use mail_parser::{Encoding as TheirEncoding, Message, MessageParser, MimeHeaders, PartType};
 use postern::scan::{
@@ -113,6 +116,34 @@ fn all_mail_gives_the_same_findings_in_any_cut() {
             }
         }
     }
+}
+
+/// Compares cuts in two with the whole; the scanner reads at most so many octets for one message.
+fn check_cuts(corpus: &Path, octets_max: usize) {
+    for (path, message) in messages(corpus) {
+        let whole = scan(rules(), [&message[..]]);
+        for at in places(&message, octets_max) {
+            let (one, other) = message.split_at(at);
+            assert!(whole == scan(rules(), [one, other]), "{path} cut at {at}");
+        }
+    }
+}
+
+#[test]
+fn the_sample_gives_the_same_findings_cut_in_two() {
+    check_cuts(&sample(), 1 << 20);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test --release --test scan -- --ignored"]
+fn the_sample_gives_the_same_findings_cut_at_every_place() {
+    check_cuts(&sample(), usize::MAX);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test --release --test scan -- --ignored"]
+fn all_mail_gives_the_same_findings_cut_in_two() {
+    corpora().iter().for_each(|corpus| check_cuts(corpus, 64 << 20));
 }
 
 static SAMPLE: LazyLock<Vec<(String, Vec<u8>)>> =

@@ -6,14 +6,17 @@
 //! when the configuration is loaded and read-only from then on.
 
 mod class;
+mod local_parts;
 mod recipients;
 
 pub use class::{Action, Class, ClassId, Line, Place, RouteId, Verdict, When};
-pub use recipients::{Domain, Pattern, Recipients, Standing};
+pub use local_parts::{EntryError, LocalParts, Pattern, Scope};
+pub use recipients::{Domain, Recipients, Standing};
 
 use crate::scan::{Findings, Score, TagId, TagSet};
 use crate::wire::{self, Mailbox};
 use class::Reach;
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -84,10 +87,15 @@ impl Policy {
         let wire::Domain::Name(domain) = mailbox.domain else {
             return Standing::Refused(wire::replies::NOT_OUR_DOMAIN);
         };
-        let Some(domain) = self.domains.get(domain.to_ascii_lowercase().as_slice()) else {
+        // On the stack: guessing at recipients costs no allocation.
+        let mut name: SmallVec<[u8; 256]> = domain.into();
+        name.make_ascii_lowercase();
+        let Some(domain) = self.domains.get(name.as_slice()) else {
             return Standing::Refused(wire::replies::NOT_OUR_DOMAIN);
         };
-        domain.standing(&wire::unquoted(mailbox.local_part).to_ascii_lowercase())
+        let mut local_part = wire::unquoted(mailbox.local_part);
+        local_part.make_ascii_lowercase();
+        domain.standing(&local_part)
     }
 
     /// The domain whose postmaster gets the mail for `<postmaster>`.

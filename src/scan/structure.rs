@@ -288,6 +288,7 @@ impl<W: Watch> Scanner<W> {
     fn header_line_with_dash(&mut self, line: &[u8], behind: u64) {
         self.place = Place::HeaderLine;
         let (dash, rest) = line.split_at(1.min(line.len()));
+        self.extra_catches_up(dash, behind - line.len() as u64);
         self.line.hold(dash);
         self.read_again(rest, behind);
     }

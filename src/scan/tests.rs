@@ -570,6 +570,16 @@ fn a_spent_budget_is_a_tag_and_the_same_in_any_cut() {
     assert!(whole.0.units() <= bound, "{} of {bound}", whole.0.units());
 }
 
+/// A dash may begin a delimiter, and is held; here it is a base64 digit of the second reading.
+#[test]
+fn a_second_reading_has_every_dash() {
+    let rules = compile(&[rule("found", "viagra", &[Surface::Part])]);
+    let message = "Content-Transfer-Encoding: base64\n\
+                   Content-Type: multipart/mixed; boundary=b\n\n--b\n-dmlhZ3Jh\n";
+    let (findings, _, _) = scan_in_every_cut(&rules, message.as_bytes());
+    assert_eq!(tags_of(&rules, &findings), "mime-ambiguous found");
+}
+
 // FIPS 180-2 B.1: the digest of "abc".
 #[test]
 fn a_digest_is_that_of_the_decoded_leaf() {
@@ -783,7 +793,6 @@ fn a_suspended_message_is_small() {
     let own = size_of::<Scanner>();
     let matches = scanner.matches.words.len() * size_of::<u64>();
     let value = scanner.header.value.capacity();
-    println!("scanner {own}, matches {matches}, value {value}, frames {}", scanner.frames.octets());
     assert!(own + matches + value <= 4096, "{own} + {matches} + {value}");
     // The most that a hostile header and a full rule set can add.
     let matches = RULES_MAX.div_ceil(64) * STREAMS * size_of::<u64>();

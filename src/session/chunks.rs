@@ -3,16 +3,17 @@
 //! The octets that a BDAT announces are read in any case, whatever is answered: a client may have
 //! sent them together with the command, and they must never be taken for commands.
 
-use super::{Intake, Listener, Session, State};
+use super::{Blame, Intake, Listener, Session, State};
+use crate::ledger::Transfer;
 use crate::now::{Now, Tick};
-use crate::wire::{Chunk, Reply, replies};
+use crate::wire::{Chunk, Kind, Reply, replies};
 
 /// A message that is coming by BDAT.
 #[derive(Debug)]
 pub(super) struct Chunked {
     intake: Intake,
-    /// A chunk failed: those that follow are dropped and refused, up to LAST or RSET.
-    failed: bool,
+    /// A chunk failed: those that follow are dropped and get this reply, up to LAST or RSET.
+    failed: Option<Reply>,
     /// Octets that its commands have announced.
     announced: u64,
 }
@@ -28,26 +29,14 @@ pub(super) struct Dropping {
     then: State,
 }
 
-/// What a refused chunk counts for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Blame {
-    /// An error of the client's own making.
-    Error,
-    /// A command that brings no message nearer.
-    Junk,
-    /// Nothing: it only follows from an earlier refusal.
-    Nothing,
-}
-
-impl Blame {
-    fn unless(excused: bool) -> Blame {
-        if excused { Blame::Nothing } else { Blame::Error }
-    }
-}
-
 impl Chunked {
     pub fn intake(&self) -> &Intake {
         &self.intake
+    }
+
+    /// Octets that its commands have announced.
+    pub fn announced(&self) -> u64 {
+        self.announced
     }
 
     pub fn keeps_pace(&mut self, now: Tick, listener: &Listener) -> bool {
@@ -76,10 +65,12 @@ impl Session {
             return self.drop_octets(chunk, replies::BDAT_NEEDS_EHLO, Blame::Error, now);
         }
         match std::mem::replace(&mut self.state, State::Ready) {
-            State::Rcpt(transaction) => {
-                let intake = Intake::by_chunks(*transaction, self, now.tick);
-                self.chunk(Chunked { intake, failed: false, announced: 0 }, chunk, now);
+            State::Rcpt(mut transaction) => {
+                self.content_begins(&mut transaction, Transfer::Bdat);
+                let intake = Box::new(Intake::by_chunks(*transaction, self, now.tick));
+                self.first_chunk(intake, chunk, now);
             }
+            State::Resumed(transaction) => self.bdat_again(transaction, chunk, now),
             State::Chunks(message) => self.chunk(*message, chunk, now),
             State::Mail(transaction) => {
                 let blame = Blame::unless(transaction.recipient_refused);
@@ -88,9 +79,8 @@ impl Session {
                 if !chunk.last {
                     let mut intake = Intake::by_chunks(*transaction, self, now.tick);
                     intake.refuse(replies::CHUNK_FAILED);
-                    let announced = chunk.octets;
-                    let message = Chunked { intake, failed: true, announced };
-                    self.state = State::Chunks(Box::new(message));
+                    let (failed, announced) = (Some(replies::CHUNK_FAILED), chunk.octets);
+                    self.state = State::Chunks(Box::new(Chunked { intake, failed, announced }));
                 }
                 self.drop_octets(chunk, reply, blame, now);
             }
@@ -100,6 +90,17 @@ impl Session {
                 self.drop_octets(chunk, replies::MAIL_FIRST, blame, now);
             }
         }
+    }
+
+    /// The first chunk of a message.
+    pub(super) fn first_chunk(&mut self, intake: Box<Intake>, chunk: Chunk, now: Now) {
+        let announced = intake.octets();
+        self.chunk(Chunked { intake: *intake, failed: None, announced }, chunk, now);
+    }
+
+    /// A chunk of a message that was begun by DATA.
+    pub(super) fn drop_mixed(&mut self, chunk: Chunk, now: Now) {
+        self.drop_octets(chunk, replies::RESUME_DIFFERS, Blame::Error, now);
     }
 
     /// Whether so many octets are not worth being waited for.
@@ -119,8 +120,8 @@ impl Session {
         if limit > 0 && message.announced > limit {
             message.intake.refuse(replies::TOO_BIG);
         }
-        if message.failed {
-            message.intake.refuse(replies::CHUNK_FAILED);
+        if let Some(reply) = &message.failed {
+            message.intake.refuse(reply.clone());
         }
         message.intake.begin_chunk(now.tick);
         let message = Box::new(message);
@@ -138,7 +139,11 @@ impl Session {
         *input = rest;
         *left -= length as u64;
         message.intake.take_chunk(octets, now.tick);
-        if *left > 0 {
+        let (kept, more) = (message.intake.kept_copy(), *left > 0);
+        if let Some((transaction, octets)) = kept {
+            self.keep_content(transaction, octets);
+        }
+        if more {
             return;
         }
         if let State::Chunk { message, last, .. } = std::mem::replace(&mut self.state, State::Ready)
@@ -149,6 +154,7 @@ impl Session {
 
     fn chunk_ended(&mut self, mut message: Box<Chunked>, last: bool, empty: bool, now: Now) {
         self.waiting_since = now.tick;
+        message.intake.end_chunk(now.tick);
         if last {
             return self.message_ended(*message, now);
         }
@@ -156,7 +162,11 @@ impl Session {
         // the reply to LAST, as a line may go on in the next chunk.
         let refusal = message.intake.refusal().filter(|reply| **reply != replies::BARE_NEWLINE);
         let reply = refusal.cloned();
-        message.failed |= reply.is_some();
+        message.failed = reply.as_ref().map(|reply| match reply.kind() {
+            // What failed only for now must not become a refusal for good with the last chunk.
+            Kind::Transient => reply.clone(),
+            _ => replies::CHUNK_FAILED,
+        });
         self.state = State::Chunks(message);
         match reply {
             Some(reply) => self.reply(&reply),
@@ -166,7 +176,9 @@ impl Session {
     }
 
     fn message_ended(&mut self, message: Chunked, now: Now) {
-        if !message.intake.transaction.envelope.recipients.is_empty() {
+        let transaction = &message.intake.transaction;
+        let resumed = transaction.is_resumed();
+        if resumed || !transaction.envelope.recipients.is_empty() {
             return self.decide(message.intake, now);
         }
         if let Some(reply) = self.reply_for_nobody(true, replies::CHUNK_FAILED) {
@@ -212,19 +224,27 @@ impl Session {
     fn dropped(&mut self, dropping: Dropping, now: Now) {
         let Dropping { reply, blame, then, .. } = dropping;
         self.state = then;
-        match (&reply, blame) {
-            (Some(reply), Blame::Error) => self.fault(reply, now),
-            (Some(reply), Blame::Junk) => self.junk(reply, now),
-            (Some(reply), Blame::Nothing) => self.reply(reply),
-            // What has no reply is counted all the same, and the last that may be has one.
-            (None, Blame::Nothing) => {}
-            (None, Blame::Error | Blame::Junk) => {
-                self.errors += 1;
-                self.shared.tally.protocol_errors.count();
-                if self.errors >= self.listener.errors_max {
-                    self.end_session(&replies::TOO_MANY_ERRORS, now);
-                }
-            }
-        }
+        // What has no reply is counted all the same, and the last that may be has one.
+        self.counted(blame, reply.as_ref(), now);
+    }
+}
+
+impl Chunked {
+    pub fn check_invariants(&self) {
+        let transaction = &self.intake.transaction;
+        let nobody = transaction.envelope.recipients.is_empty() && !transaction.is_resumed();
+        debug_assert!(!nobody || self.failed.is_some(), "a message for nobody that is kept");
+        debug_assert!(self.failed.is_none() || self.intake.refusal().is_some());
+    }
+}
+
+impl Dropping {
+    pub fn check_invariants(&self) {
+        debug_assert!(self.left > 0, "octets that were dropped were not looked at");
+        let goes_on = matches!(
+            self.then,
+            State::Ready | State::Mail(_) | State::Rcpt(_) | State::Resumed(_) | State::Chunks(_)
+        );
+        debug_assert!(goes_on, "dropped octets lead to {:?}", self.then);
     }
 }

@@ -1,6 +1,8 @@
 //! Command lines: which may stand where, and the small ones.
 
 use super::{Greeting, Intake, Session, State};
+use crate::ledger::Transfer;
+use crate::limits::LIMIT_VALUE_MAX;
 use crate::now::Now;
 use crate::wire::{
     PeerCommand, Reply, Verb, XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES, greeting_name, replies,
@@ -36,21 +38,26 @@ impl Session {
             Verb::Rcpt => self.rcpt(argument, now),
             Verb::Data => self.data(argument, !input.is_empty(), now),
             Verb::Bdat => self.bdat(argument, now),
+            // RFC 5321 4.1.1.5: RSET clears the transaction, and is answered by 250 in any state.
             Verb::Rset => self.without_argument(argument, now, |session| {
                 session.mail_refused = false;
                 session.drop_transaction();
                 session.junk(&replies::OK, now);
             }),
+            // RFC 5321 4.1.1.9: a string behind NOOP is ignored.
             Verb::Noop => self.junk(&replies::OK, now),
             Verb::Help => self.junk(&replies::HELP, now),
             Verb::Vrfy => self.verify(argument, now),
+            // RFC 5321 4.1.1.10: an open transaction is dropped, the reply is sent, then we close.
             Verb::Quit => self.without_argument(argument, now, |session| {
                 session.drop_transaction();
+                session.quit_recorded();
                 session.end_session(&replies::BYE, now);
             }),
             Verb::StartTls => self.start_tls(argument, input, now),
             Verb::Xclient => self.told_of_client(PeerCommand::Xclient, argument, now),
             Verb::Xforward => self.told_of_client(PeerCommand::Xforward, argument, now),
+            Verb::Resume => self.resume(argument, now),
             Verb::NotDone => self.fault(&replies::NOT_DONE, now),
             Verb::NotSmtp => self.end_session(&replies::NOT_SMTP, now),
             Verb::Unknown => self.fault(&replies::UNKNOWN_COMMAND, now),
@@ -93,7 +100,8 @@ impl Session {
             listener.hostname,
             listener.size_octets_max,
             listener.recipients_max,
-            listener.messages_max
+            // RFC 9422 4: a value has one to six digits, the first of which is not 0.
+            listener.messages_max.clamp(1, LIMIT_VALUE_MAX)
         );
         let offered = [
             (offers.binarymime, "BINARYMIME"),
@@ -101,6 +109,8 @@ impl Session {
             (offers.dsn, "DSN"),
             (offers.prdr, "PRDR"),
             (offers.requiretls, "REQUIRETLS"),
+            (offers.resume, "RESUME"),
+            (offers.checkpoint, "CHECKPOINT"),
             (self.offers_tls(), "STARTTLS"),
         ];
         for (_, keyword) in offered.into_iter().filter(|(offered, _)| *offered) {
@@ -130,7 +140,13 @@ impl Session {
                 self.state = State::Rcpt(transaction);
                 self.fault(&replies::BDAT_ONLY, now);
             }
-            State::Rcpt(transaction) => {
+            State::Resumed(transaction) => {
+                if self.data_again(transaction, now) {
+                    return;
+                }
+            }
+            State::Rcpt(mut transaction) => {
+                self.content_begins(&mut transaction, Transfer::Data);
                 let intake = Intake::by_data(*transaction, self, now.tick);
                 self.state = State::Body(Box::new(intake));
                 return self.reply(&replies::GO_AHEAD);
@@ -187,8 +203,12 @@ impl Session {
 
     /// RSET and its like: the transaction is forgotten, one whose message is coming in chunks, too.
     pub(super) fn drop_transaction(&mut self) {
-        if matches!(self.state, State::Mail(_) | State::Rcpt(_) | State::Chunks(_)) {
-            self.state = State::Ready;
+        match std::mem::replace(&mut self.state, State::Ready) {
+            State::Mail(transaction) | State::Rcpt(transaction) | State::Resumed(transaction) => {
+                self.forget_recorded(&transaction);
+            }
+            State::Chunks(message) => self.forget_recorded(&message.intake().transaction),
+            state => self.state = state,
         }
     }
 }

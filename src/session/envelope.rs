@@ -1,6 +1,8 @@
 //! MAIL and RCPT: who sends, and to whom.
 
+use super::recording::Recording;
 use super::{Ask, Effect, Mixed, Offer, Session, State, Tables};
+use crate::limits::KNOWN_FOR_ONE_UNKNOWN;
 use crate::now::{Now, Tick};
 use crate::policy::{ClassId, Standing};
 use crate::relay::{Envelope, HopOffers, Probe, Protocol, Recipient, Verification};
@@ -21,6 +23,10 @@ pub(super) struct Transaction {
     pub classes: SmallVec<[ClassId; 4]>,
     /// A RCPT was refused or put off.
     pub recipient_refused: bool,
+    /// Recipients whose mailbox is gone since they were accepted on an earlier connection.
+    pub gone: Vec<usize>,
+    /// What the ledger knows of it.
+    pub recording: Option<Box<Recording>>,
     pub began: Tick,
 }
 
@@ -40,6 +46,8 @@ impl Session {
             // RFC 8689 2: only under TLS, and only where it will be honoured onward.
             requiretls: self.tls.is_some()
                 && self.honours(Offer::WhenHonoured, |hop| hop.requiretls),
+            resume: self.offers_resume(),
+            checkpoint: listener.checkpoint && self.offers_resume(),
         }
     }
 
@@ -57,6 +65,7 @@ impl Session {
     }
 
     pub(super) fn mail(&mut self, argument: &[u8], now: Now) {
+        // RFC 5321 4.1.4: EHLO or HELO first; MAIL only where no transaction is open, else 503.
         if self.greeting.is_none() {
             return self.fault(&replies::GREET_FIRST, now);
         }
@@ -66,6 +75,7 @@ impl Session {
         if !matches!(self.state, State::Ready) {
             return self.fault(&replies::NESTED_MAIL, now);
         }
+        // RFC 9422 4.1: MAILMAX counts MAIL commands, whether they succeed or fail.
         if self.messages >= self.listener.messages_max {
             return self.end_session(&replies::TOO_MANY_MESSAGES, now);
         }
@@ -85,7 +95,12 @@ impl Session {
         }
         self.mail_refused = false;
         self.transactions += 1;
-        self.state = State::Mail(Box::new(self.transaction(&mail, now)));
+        let transaction = self.transaction(&mail, now);
+        self.begin_recorded(transaction, &mail, argument, now);
+    }
+
+    pub(super) fn mail_accepted(&mut self, transaction: Transaction) {
+        self.state = State::Mail(Box::new(transaction));
         self.reply(&replies::SENDER_OK);
     }
 
@@ -106,6 +121,8 @@ impl Session {
             prdr: mail.prdr,
             classes: SmallVec::new(),
             recipient_refused: false,
+            gone: Vec::new(),
+            recording: None,
             began: now.tick,
         }
     }
@@ -119,16 +136,23 @@ impl Session {
     }
 
     pub(super) fn rcpt(&mut self, argument: &[u8], now: Now) {
-        let transaction = match std::mem::replace(&mut self.state, State::Ready) {
+        if matches!(self.state, State::Resumed(_)) {
+            return self.rcpt_again(argument, now);
+        }
+        let mut transaction = match std::mem::replace(&mut self.state, State::Ready) {
             State::Mail(transaction) | State::Rcpt(transaction) => transaction,
             State::Chunks(message) => {
                 self.state = State::Chunks(message);
                 return self.fault(&replies::BDAT_ONLY, now);
             }
-            // What only follows from a refused MAIL is no further error of the client.
+            // RFC 5321 3.3: 503 without MAIL. What only follows from a refused MAIL is no further
+            // error of the client.
             _ if self.mail_refused => return self.reply(&replies::MAIL_FIRST),
             _ => return self.fault(&replies::MAIL_FIRST, now),
         };
+        if let Some(recording) = &mut transaction.recording {
+            recording.rcpt_asked(argument);
+        }
         let smtputf8 = transaction.envelope.smtputf8;
         let answer = Rcpt::read(argument, self.offers(), smtputf8)
             .and_then(|rcpt| self.recipient(&rcpt, &transaction));
@@ -165,8 +189,12 @@ impl Session {
 
     fn recipient_accepted(&mut self, mut transaction: Box<Transaction>, recipient: Recipient) {
         self.shared.tally.recipients_accepted.count();
+        self.known_recipients = self.known_recipients.saturating_add(1);
         if !transaction.classes.contains(&recipient.class) {
             transaction.classes.push(recipient.class);
+        }
+        if let Some(recording) = &mut transaction.recording {
+            recording.rcpt_answered(&recipient.address, &replies::RECIPIENT_OK);
         }
         transaction.envelope.recipients.push(recipient);
         self.state = State::Rcpt(transaction);
@@ -176,21 +204,34 @@ impl Session {
     fn recipient_refused(&mut self, mut transaction: Box<Transaction>, reply: &Reply, now: Now) {
         self.shared.tally.recipients_refused.count();
         transaction.recipient_refused = true;
+        if let Some(recording) = &mut transaction.recording {
+            recording.rcpt_answered(b"", reply);
+        }
         self.state = match transaction.envelope.recipients.is_empty() {
             true => State::Mail(transaction),
             false => State::Rcpt(transaction),
         };
-        // who guesses names is let go before it has learned many.
         let unknown = reply.enhanced() == Some(Enhanced { subject: 1, detail: 1 });
         self.unknown_recipients += u32::from(unknown);
-        if unknown && self.unknown_recipients >= self.listener.unknown_recipients_max {
+        if unknown && self.unknown_recipients >= self.unknown_recipients_allowed() {
             return self.end_session(&replies::TOO_MANY_UNKNOWN, now);
         }
         self.envelope_fault(reply, now);
     }
 
+    /// The unknown recipient with this number closes. A-32: who guesses names is let go before it has
+    /// learned many; a sender whose list is a little stale meets some among many that are known.
+    pub(super) fn unknown_recipients_allowed(&self) -> u32 {
+        let for_known = self.known_recipients / KNOWN_FOR_ONE_UNKNOWN;
+        self.listener.unknown_recipients_max.max(for_known)
+    }
+
     /// Whether a recipient can be taken into this transaction, as far as we know ourselves.
-    fn recipient(&self, rcpt: &Rcpt<'_>, transaction: &Transaction) -> Result<Recipient, Reply> {
+    pub(super) fn recipient(
+        &self,
+        rcpt: &Rcpt<'_>,
+        transaction: &Transaction,
+    ) -> Result<Recipient, Reply> {
         // RFC 5321 4.5.3.1.10: past the limit the code is 452, and the earlier ones stand.
         if transaction.envelope.recipients.len() >= self.listener.recipients_max {
             return Err(replies::TOO_MANY_RECIPIENTS);

@@ -5,6 +5,7 @@
 //! nobody has.
 
 use super::decision::Fate;
+use crate::relay::Protocol;
 use crate::wire::{Reply, replies};
 
 /// How the recipients of a message are told.
@@ -19,6 +20,19 @@ pub(super) enum ReplyForm {
 }
 
 impl ReplyForm {
+    /// The form for a client that speaks this, and has asked for PRDR or not.
+    pub fn of(protocol: Protocol, prdr: bool) -> ReplyForm {
+        match protocol {
+            Protocol::Lmtp => ReplyForm::Each,
+            Protocol::Smtp if prdr => ReplyForm::Block,
+            Protocol::Smtp => ReplyForm::One,
+        }
+    }
+
+    pub fn is_each(self) -> bool {
+        self == ReplyForm::Each
+    }
+
     pub fn is_block(self) -> bool {
         self == ReplyForm::Block
     }

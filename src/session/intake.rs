@@ -3,6 +3,7 @@
 use super::Session;
 use super::envelope::Transaction;
 use super::settings::Listener;
+use crate::ledger::{self, ContentDigest, Digest};
 use crate::limits::DATA_RATE_WINDOW;
 use crate::now::Tick;
 use crate::scan::{Findings, Scanner};
@@ -20,6 +21,8 @@ pub(super) struct Intake {
     last_octets_at: Tick,
     window_from: Tick,
     window_octets: u64,
+    /// Since when no octets are due, the next chunk not having been announced.
+    paused_at: Tick,
 }
 
 /// How the content is told from what follows it.
@@ -50,6 +53,8 @@ pub(super) struct Complete {
     pub octets: u64,
     /// It came by BDAT.
     pub chunked: bool,
+    /// Its digest below the client's trace, if the ledger wants it.
+    pub digest: Option<ContentDigest>,
     /// What came, or why it must be refused for everybody.
     pub message: Result<(Arc<Body>, Findings), Reply>,
 }
@@ -84,17 +89,24 @@ impl Intake {
         now: Tick,
     ) -> Intake {
         let scanner = Box::new(Scanner::new(Arc::clone(&transaction.tables.rules)));
+        let recording = transaction.recording.as_deref();
+        let keeps = recording.is_some_and(|recording| recording.keeps_content());
+        let digest = recording.map(|_| Digest::new());
         Intake {
             transaction,
             framing,
             content: Content {
                 octets: 0,
                 octets_max: listener.size_octets_max,
+                line_begins: true,
+                digest,
+                copy: keeps.then(Vec::new),
                 kept: Ok(Kept { scanner, body }),
             },
             last_octets_at: now,
             window_from: now,
             window_octets: 0,
+            paused_at: now,
         }
     }
 
@@ -115,11 +127,16 @@ impl Intake {
         }
     }
 
-    /// The octets of a chunk begin to be waited for.
+    /// The octets of a chunk begin to be waited for. The window of the data rate goes on where the
+    /// chunk before has left it: many small chunks are no way around it.
     pub fn begin_chunk(&mut self, now: Tick) {
         self.last_octets_at = now;
-        self.window_from = now;
-        self.window_octets = 0;
+        self.window_from = self.window_from + (now - self.paused_at);
+    }
+
+    /// The octets of a chunk have all come.
+    pub fn end_chunk(&mut self, now: Tick) {
+        self.paused_at = now;
     }
 
     /// Takes octets of a chunk.
@@ -169,6 +186,33 @@ impl Intake {
         enough
     }
 
+    /// Takes content that was kept from an earlier connection: whole lines where it comes by DATA.
+    pub fn take_kept(&mut self, octets: &[u8]) {
+        match &mut self.framing {
+            Framing::Chunks(reader) => reader.feed(octets, &mut self.content),
+            Framing::Data(_) => {
+                for line in octets.split_inclusive(|octet| *octet == b'\n') {
+                    let begins = self.content.line_begins;
+                    match line.first() {
+                        // RFC 5321 4.5.2: a line that begins with a period gets another in front.
+                        Some(b'.') if begins => {
+                            self.content.content(&[b".", line].concat(), true);
+                        }
+                        _ => self.content.content(line, false),
+                    }
+                    self.content.line_begins = line.ends_with(b"\n");
+                }
+            }
+        }
+    }
+
+    /// What has come since the last call, if it is to be kept, and for which transaction.
+    pub fn kept_copy(&mut self) -> Option<(ledger::Transaction, Vec<u8>)> {
+        let octets = self.content.copy.as_mut().map(std::mem::take)?;
+        let transaction = self.transaction.recording.as_ref()?.transaction();
+        Some((transaction, octets))
+    }
+
     /// Octets of content so far.
     pub fn octets(&self) -> u64 {
         self.content.octets
@@ -183,12 +227,13 @@ impl Intake {
                 true
             }
         };
-        let Content { octets, kept, .. } = self.content;
+        let Content { octets, kept, digest, .. } = self.content;
+        let digest = digest.map(Digest::finish);
         let message = kept.map(|mut kept| {
             let findings = kept.scanner.finish();
             (kept.body.finish(), findings)
         });
-        Complete { transaction: self.transaction, octets, chunked, message }
+        Complete { transaction: self.transaction, octets, chunked, digest, message }
     }
 }
 
@@ -198,6 +243,11 @@ impl Intake {
 struct Content {
     octets: u64,
     octets_max: u64,
+    /// In content that was kept, a line begins.
+    line_begins: bool,
+    digest: Option<Digest>,
+    /// What is to be kept for another connection, since it was last asked for.
+    copy: Option<Vec<u8>>,
     kept: Result<Kept, Reply>,
 }
 
@@ -218,6 +268,12 @@ impl ContentSink for Content {
         let content = &wire[usize::from(dot_stuffed)..];
         // RFC 1870 5: stuffed dots and the end mark do not count.
         self.octets += content.len() as u64;
+        if let Some(digest) = &mut self.digest {
+            digest.feed(content);
+        }
+        if let Some(copy) = &mut self.copy {
+            copy.extend_from_slice(content);
+        }
         if self.octets_max > 0 && self.octets > self.octets_max && self.kept.is_ok() {
             self.kept = Err(replies::TOO_BIG);
         }

@@ -17,16 +17,24 @@ mod decision;
 mod envelope;
 mod final_reply;
 mod intake;
+mod invariants;
+mod joint;
 mod opening;
+mod pending;
 mod record;
+mod recording;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod trust;
 
 pub use record::{End, RecipientRecord, Record};
-pub use settings::{Listener, ListenerTls, Mixed, Offer, Tables, TlsMode};
+pub use recording::LedgerLine;
+pub use settings::{Listener, ListenerTls, Mixed, Offer, ResumeLevel, Tables, TlsMode};
 pub use trust::{Networks, Trust};
 
+use crate::ledger::{self, Resumes};
 use crate::limits::{
     INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT, OUTPUT_PENDING_OCTETS, PROXY_TIMEOUT,
 };
@@ -42,9 +50,12 @@ use core::net::{IpAddr, SocketAddr};
 use decision::Decision;
 use envelope::Transaction;
 use intake::{Intake, Taken};
+use pending::Pending;
+use recording::Question;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One client's session.
 #[derive(Debug)]
@@ -65,7 +76,7 @@ pub struct Session {
     greeting: Option<Greeting>,
     lines: LineReader,
     /// Octets that came while the session waits for an answer.
-    pending: Vec<u8>,
+    pending: Pending,
     /// Reply octets that were not handed on yet.
     out: Vec<u8>,
     /// Reply octets that were handed on and not taken by the peer's side yet.
@@ -75,7 +86,14 @@ pub struct Session {
     junk: u32,
     messages: u32,
     transactions: u32,
+    known_recipients: u32,
     unknown_recipients: u32,
+    /// What RESUME has found.
+    resumes: Option<Box<Resumes>>,
+    /// The last transaction whose outcome the client has not shown to have.
+    unconfirmed: Option<ledger::Transaction>,
+    /// A newer connection has this transaction of ours.
+    superseded: Option<ledger::Transaction>,
     /// A MAIL was refused: what follows from that is no further error.
     mail_refused: bool,
     /// What is known of the connection.
@@ -87,6 +105,8 @@ pub struct Session {
     stalled_since: Tick,
     /// When a message was last accepted, or the connection made.
     progress_at: Tick,
+    /// Connections are scarce.
+    under_load: bool,
 }
 
 /// What the sessions of a shard have in common.
@@ -100,6 +120,8 @@ pub struct Shared {
     pub tally: Rc<Tally>,
     /// What is known of the routes.
     pub board: Board,
+    /// The way to the ledger, if there is one.
+    pub ledger: Option<LedgerLine>,
 }
 
 /// Who is at the other end.
@@ -111,6 +133,8 @@ pub struct Client {
     pub port: Option<u16>,
     /// A name for the session that no other session of this host has, before or after a restart.
     pub session_id: String,
+    /// A number that no other session of this shard has in the life of the process.
+    pub seat: u64,
 }
 
 /// What a session wants done.
@@ -140,6 +164,8 @@ pub enum Ask {
     Relay(Plan),
     /// Ask the next hop whether it takes this recipient.
     Verify(Probe),
+    /// Tell or ask the ledger.
+    Ledger(Box<ledger::Request>),
 }
 
 /// The answer to an [`Ask`].
@@ -149,6 +175,8 @@ pub enum Answer {
     Relayed(Vec<(usize, Outcome)>),
     /// What the next hop says of the recipient.
     Verified(Verification),
+    /// What the ledger says.
+    Ledger(Box<ledger::Answer>),
 }
 
 /// How a peer went.
@@ -176,6 +204,10 @@ enum State {
     Rcpt(Box<Transaction>),
     /// The next hop is asked about a recipient.
     Verifying(Box<Transaction>, Box<Recipient>),
+    /// MAIL goes on with an earlier transaction, whose envelope is known.
+    Resumed(Box<Transaction>),
+    /// The ledger is asked.
+    Asking(Question),
     /// The message is coming by DATA.
     Body(Box<Intake>),
     /// The message is coming by BDAT; a command is awaited.
@@ -192,6 +224,23 @@ enum State {
     Closing { until: Tick, dropped: usize },
     /// Nothing more will be done.
     Closed,
+}
+
+/// What something that is refused, or that leads nowhere, counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    /// An error of the client's own making.
+    Error,
+    /// A command that brings no message nearer.
+    Junk,
+    /// Nothing: it only follows from an earlier refusal.
+    Nothing,
+}
+
+impl Blame {
+    fn unless(excused: bool) -> Blame {
+        if excused { Blame::Nothing } else { Blame::Error }
+    }
 }
 
 /// The greeting that is in force.
@@ -223,7 +272,7 @@ impl Session {
             welcomed: false,
             greeting: None,
             lines: LineReader::default(),
-            pending: Vec::new(),
+            pending: Pending::default(),
             out: Vec::new(),
             unsent_octets: 0,
             effects: VecDeque::new(),
@@ -231,13 +280,18 @@ impl Session {
             junk: 0,
             messages: 0,
             transactions: 0,
+            known_recipients: 0,
             unknown_recipients: 0,
+            resumes: None,
+            unconfirmed: None,
+            superseded: None,
             mail_refused: false,
             connection: Connection::Open,
             began: now.tick,
             waiting_since: now.tick,
             stalled_since: now.tick,
             progress_at: now.tick,
+            under_load: false,
         };
         session.open(now);
         session
@@ -246,12 +300,12 @@ impl Session {
     /// Takes octets of the client; under TLS, the plain ones.
     pub fn receive(&mut self, octets: &[u8], now: Now) {
         if self.waits() || !self.pending.is_empty() {
-            self.pending.extend_from_slice(octets);
+            self.pending.push(octets);
             self.run_pending(now);
         } else {
             let mut rest = octets;
             self.run(&mut rest, now);
-            self.pending.extend_from_slice(rest);
+            self.pending.push(rest);
         }
         self.settle(now);
     }
@@ -271,9 +325,27 @@ impl Session {
         self.shared.tables = tables;
     }
 
+    /// Connections are scarce, or are so no longer: a client that says nothing is let go sooner.
+    pub fn under_load(&mut self, under_load: bool) {
+        self.under_load = under_load;
+    }
+
     /// Takes the answer to an [`Ask`]. An answer that nobody waits for any more is passed over.
     pub fn answered(&mut self, answer: Answer, now: Now) {
+        let answer = match answer {
+            Answer::Ledger(answer) => match *answer {
+                ledger::Answer::Superseded(transaction) => {
+                    self.superseded(transaction);
+                    return self.settle(now);
+                }
+                answer => Answer::Ledger(Box::new(answer)),
+            },
+            answer => answer,
+        };
         match (std::mem::replace(&mut self.state, State::Ready), answer) {
+            (State::Asking(question), Answer::Ledger(answer)) => {
+                self.ledger_answered(question, *answer, now);
+            }
             (State::Committing(decision), Answer::Relayed(outcomes)) => {
                 self.relayed(decision, outcomes, now);
             }
@@ -304,7 +376,7 @@ impl Session {
             Gone::HalfClosed => {}
             Gone::Lost => {
                 self.connection = Connection::Lost;
-                self.pending = Vec::new();
+                self.pending = Pending::default();
             }
         }
         self.settle(now);
@@ -319,13 +391,14 @@ impl Session {
             return self.abandon("the client takes no octets", now);
         }
         match self.state {
-            State::Banner { .. } => self.banner(now),
+            State::Banner { .. } => self.banner_due(now),
             State::Closing { .. } => self.close(now),
             // RFC 3207 and the PROXY protocol have no words for a client that does not come to the
             // point, and it would not understand ours.
             State::Proxy(_) => return self.abandon("no PROXY header came", now),
             State::Handshake => return self.abandon("the TLS handshake took too long", now),
             State::Judging(_) | State::Committing(_) => self.wait_is_over(now),
+            // RFC 5321 4.5.3.2.7 for commands, 4.5.3.2.5 for the message.
             _ => {
                 if !self.keeps_pace(now) {
                     self.shared.tally.timeouts.count();
@@ -372,15 +445,18 @@ impl Session {
             State::Proxy(_) => Some(self.waiting_since + PROXY_TIMEOUT),
             State::Handshake => Some(self.waiting_since + listener.handshake_timeout),
             State::Banner { due } => Some(*due),
-            State::Ready | State::Mail(_) | State::Rcpt(_) | State::Chunks(_) => {
-                Some((self.waiting_since + listener.idle_timeout).min(life))
-            }
+            State::Ready
+            | State::Mail(_)
+            | State::Rcpt(_)
+            | State::Resumed(_)
+            | State::Chunks(_) => Some((self.waiting_since + self.idle_timeout()).min(life)),
             // A message that is coming is brought to its end, whatever the age of its connection.
             State::Body(intake) => Some(intake.deadline(listener)),
             State::Chunk { message, .. } => Some(message.deadline(listener)),
             State::Dropping(_) => Some((self.waiting_since + listener.data_timeout).min(life)),
             State::Judging(decision) | State::Committing(decision) => decision.deadline(listener),
-            State::Verifying(..) => None,
+            // The ledger answers in any case, and soon.
+            State::Verifying(..) | State::Asking(_) => None,
             State::Closing { until, .. } => Some(*until),
             State::Closed => return None,
         };
@@ -405,12 +481,14 @@ impl Session {
             | State::Chunk { .. }
             | State::Judging(_)
             | State::Committing(_) => true,
+            State::Asking(question) => question.outlives_client(),
             State::Proxy(_)
             | State::Handshake
             | State::Banner { .. }
             | State::Ready
             | State::Mail(_)
             | State::Rcpt(_)
+            | State::Resumed(_)
             | State::Verifying(..)
             | State::Dropping(_)
             | State::Closing { .. }
@@ -420,14 +498,20 @@ impl Session {
 
     // ---- what the verbs have in common ------------------------------------------------------
 
-    /// Whether octets of the client must wait.
+    /// Whether octets of the client must wait: for an answer, for the banner, or until the client
+    /// has taken what it was told.
     fn waits(&self) -> bool {
-        self.is_at_work() || self.out.len() + self.unsent_octets > OUTPUT_PENDING_OCTETS
+        self.is_at_work()
+            || matches!(self.state, State::Banner { .. })
+            || self.out.len() + self.unsent_octets > OUTPUT_PENDING_OCTETS
     }
 
     /// Whether an answer or a moment is waited for that the client has nothing to do with.
     fn is_at_work(&self) -> bool {
-        matches!(self.state, State::Verifying(..) | State::Judging(_) | State::Committing(_))
+        matches!(
+            self.state,
+            State::Verifying(..) | State::Asking(_) | State::Judging(_) | State::Committing(_)
+        )
     }
 
     fn run_pending(&mut self, now: Now) {
@@ -435,15 +519,20 @@ impl Session {
             return;
         }
         let pending = std::mem::take(&mut self.pending);
-        let mut rest = pending.as_slice();
+        let mut rest = pending.octets();
         self.run(&mut rest, now);
-        self.pending = rest.to_vec();
+        let left = rest.len();
+        self.pending = pending.keep_last(left);
     }
 
     /// Takes octets one line or one stretch of content after the other, until all are taken or the
     /// session must wait.
     fn run(&mut self, input: &mut &[u8], now: Now) {
         while !input.is_empty() && !self.waits() {
+            if self.has_lost_its_transaction() {
+                *input = &[];
+                return self.end_session(&replies::TAKEN_OVER, now);
+            }
             match &mut self.state {
                 State::Proxy(reader) => {
                     let read = reader.next(input);
@@ -451,9 +540,11 @@ impl Session {
                 }
                 // Octets in clear where sealed ones belong are the driver's to refuse.
                 State::Handshake => *input = &[],
-                State::Banner { .. } => return self.early_talk(input, now),
                 State::Body(intake) => {
                     let taken = intake.take(input, now.tick);
+                    if let Some((transaction, octets)) = intake.kept_copy() {
+                        self.keep_content(transaction, octets);
+                    }
                     self.content_taken(taken, now);
                 }
                 State::Chunk { .. } => self.take_chunk(input, now),
@@ -465,7 +556,16 @@ impl Session {
                     }
                 }
                 State::Closed => *input = &[],
-                _ => self.next_line(input, now),
+                State::Ready
+                | State::Mail(_)
+                | State::Rcpt(_)
+                | State::Resumed(_)
+                | State::Chunks(_) => self.next_line(input, now),
+                State::Banner { .. }
+                | State::Verifying(..)
+                | State::Asking(_)
+                | State::Judging(_)
+                | State::Committing(_) => return,
             }
         }
     }
@@ -477,7 +577,7 @@ impl Session {
             Some(Line::Whole(line)) => self.command(line, input, now),
             Some(Line::BareControl) => self.fault(&replies::BARE_CONTROL, now),
             Some(Line::TooLong) => self.fault(&replies::LINE_TOO_LONG, now),
-            Some(Line::Endless) => self.end_session(&replies::TOO_MANY_ERRORS, now),
+            Some(Line::Endless) => self.end_session(&replies::LINE_ENDLESS, now),
         }
         self.lines = lines;
     }
@@ -505,13 +605,44 @@ impl Session {
         let over = match self.connection {
             Connection::Open => false,
             Connection::HalfClosed => !self.is_at_work() && nothing_left,
-            Connection::Lost => !matches!(self.state, State::Committing(_)),
+            Connection::Lost => !self.outlives_client(),
         };
         if over {
-            self.lose_message("the connection was lost", now);
+            if !self.lose_message("the connection was lost", now)
+                && let Some(what) = self.interrupted()
+            {
+                self.note_end(what, now);
+            }
             self.close(now);
         }
         self.check_invariants();
+    }
+
+    /// What is broken off when the client leaves now. A client that only looks in, or that leaves
+    /// between two transactions without QUIT, deserves no line of the log.
+    fn interrupted(&self) -> Option<&'static str> {
+        match &self.state {
+            State::Proxy(reader) if reader.has_begun() => Some("lost in a PROXY header"),
+            State::Handshake => Some("lost in the TLS handshake"),
+            State::Mail(_) | State::Rcpt(_) | State::Resumed(_) | State::Verifying(..) => {
+                Some("lost in a transaction")
+            }
+            State::Dropping(_) => Some("lost in a chunk"),
+            _ => None,
+        }
+    }
+
+    /// Whether the work at hand goes on though the client is gone: something was handed on, or an
+    /// outcome is remembered for a client that comes again.
+    fn outlives_client(&self) -> bool {
+        match &self.state {
+            State::Committing(_) => true,
+            State::Asking(question) => question.outlives_client(),
+            State::Judging(decision) => {
+                decision.recording.as_ref().is_some_and(|recording| recording.outlives_client())
+            }
+            _ => false,
+        }
     }
 
     fn flush(&mut self, now: Now) {
@@ -534,27 +665,38 @@ impl Session {
 
     /// An error of the client's own making.
     fn fault(&mut self, reply: &Reply, now: Now) {
-        self.errors += 1;
-        self.shared.tally.protocol_errors.count();
-        if self.errors >= self.listener.errors_max {
-            self.end_session(&replies::TOO_MANY_ERRORS, now);
-        } else {
-            self.reply(reply);
-        }
-        self.waiting_since = now.tick;
+        self.counted(Blame::Error, Some(reply), now);
     }
 
     /// A command that brings no message nearer.
     fn junk(&mut self, reply: &Reply, now: Now) {
-        self.junk += 1;
-        if self.junk >= self.listener.junk_max {
-            self.end_session(&replies::TOO_MUCH_JUNK, now);
-        } else {
-            self.reply(reply);
+        self.counted(Blame::Junk, Some(reply), now);
+    }
+
+    /// Answers what is counted; the last that may be is answered by the end of the session.
+    fn counted(&mut self, blame: Blame, reply: Option<&Reply>, now: Now) {
+        self.waiting_since = now.tick;
+        let last = match blame {
+            Blame::Error => {
+                self.errors += 1;
+                self.shared.tally.protocol_errors.count();
+                (self.errors >= self.listener.errors_max).then_some(replies::TOO_MANY_ERRORS)
+            }
+            Blame::Junk => {
+                self.junk += 1;
+                (self.junk >= self.listener.junk_max).then_some(replies::TOO_MUCH_JUNK)
+            }
+            Blame::Nothing => None,
+        };
+        match (last, reply) {
+            (Some(last), _) => self.end_session(&last, now),
+            (None, Some(reply)) => self.reply(reply),
+            (None, None) => {}
         }
     }
 
-    /// Gives the last reply. What the client still sends is dropped for a moment, as a close with
+    /// Gives the last reply (RFC 5321 3.8: never a close without a word, but where none could be
+    /// understood). What the client still sends is dropped for a moment, as a close with
     /// unread input would make the kernel send a reset that can destroy the reply.
     fn end_session(&mut self, reply: &Reply, now: Now) {
         if !self.lose_message(reply.text(), now) && !reply.is_positive() {
@@ -562,7 +704,7 @@ impl Session {
         }
         self.reply(reply);
         self.flush(now);
-        self.pending = Vec::new();
+        self.pending = Pending::default();
         self.effects.push_back(Effect::ShutdownWrite);
         self.state = State::Closing { until: now.tick + LINGER_TIMEOUT, dropped: 0 };
     }
@@ -570,19 +712,26 @@ impl Session {
     /// Leaves without a word.
     fn abandon(&mut self, why: &str, now: Now) {
         self.shared.tally.timeouts.count();
-        if !self.lose_message(why, now) {
+        // What ended before was noted then.
+        if !self.lose_message(why, now) && !matches!(self.state, State::Closing { .. }) {
             self.note_end(why, now);
         }
         self.connection = Connection::Lost;
+        self.pending = Pending::default();
         self.effects.push_back(Effect::Abort);
+        // What the relay is at work on is brought to its end.
+        if !matches!(self.state, State::Committing(_)) {
+            self.close(now);
+        }
         self.settle(now);
     }
 
     fn close(&mut self, now: Now) {
         if !matches!(self.state, State::Closed) {
             self.flush(now);
-            self.pending = Vec::new();
+            self.pending = Pending::default();
             self.state = State::Closed;
+            self.gone_recorded();
             self.effects.push_back(Effect::Close);
         }
     }
@@ -593,7 +742,8 @@ impl Session {
         let record = match std::mem::replace(&mut self.state, State::Ready) {
             State::Body(intake) => self.record_of_lost(&intake, why, now),
             State::Chunks(message) | State::Chunk { message, .. } => {
-                self.record_of_lost(message.intake(), why, now)
+                let record = self.record_of_lost(message.intake(), why, now);
+                Record { chunked: true, ..record }
             }
             State::Judging(decision) => self.record_of_dropped(&decision, why, now),
             state => {
@@ -606,24 +756,17 @@ impl Session {
         true
     }
 
+    /// The longest wait for a command.
+    fn idle_timeout(&self) -> Duration {
+        match self.under_load {
+            true => self.listener.idle_timeout.min(self.listener.idle_timeout_under_load),
+            false => self.listener.idle_timeout,
+        }
+    }
+
     fn write_deadline(&self) -> Option<Tick> {
         let waits_for_peer = self.unsent_octets > 0 && self.connection != Connection::Lost;
         waits_for_peer.then(|| self.stalled_since + self.listener.write_stall_timeout)
-    }
-
-    fn check_invariants(&self) {
-        debug_assert!(self.out.is_empty() || matches!(self.state, State::Closed));
-        debug_assert!(self.greeting.is_some() || !matches!(self.state, State::Mail(_)));
-        if let State::Rcpt(transaction) = &self.state {
-            debug_assert!(!transaction.envelope.recipients.is_empty());
-            debug_assert!(transaction.envelope.recipients.len() <= self.listener.recipients_max);
-        }
-        if let State::Mail(transaction) = &self.state {
-            debug_assert!(transaction.envelope.recipients.is_empty());
-        }
-        if let State::Chunk { left, .. } = &self.state {
-            debug_assert!(*left > 0, "a chunk that is complete was not looked at");
-        }
     }
 
     /// What becomes of bare LF in this client's content.

@@ -75,14 +75,32 @@ impl Session {
         }
         let due = now.tick + self.listener.banner_pause;
         self.state = State::Banner { due };
-        if !input.is_empty() {
-            self.early_talk(input, now);
-        } else if due == now.tick {
-            self.banner(now);
+        if due > now.tick {
+            return;
         }
+        if self.refuses_early(input) {
+            *input = &[];
+            return self.end_session(&replies::EARLY_TALK, now);
+        }
+        self.banner(now);
     }
 
-    pub(super) fn banner(&mut self, now: Now) {
+    /// The pause before the banner is over: now it is judged who did not wait for it.
+    pub(super) fn banner_due(&mut self, now: Now) {
+        if self.refuses_early(self.pending.octets()) {
+            return self.end_session(&replies::EARLY_TALK, now);
+        }
+        self.banner(now);
+        self.run_pending(now);
+    }
+
+    /// Whether octets came before the banner, and the client is turned away for them. RFC 5321
+    /// 4.3.1: the client should wait for the greeting.
+    fn refuses_early(&self, octets: &[u8]) -> bool {
+        self.listener.early_talk_refused && !octets.is_empty()
+    }
+
+    fn banner(&mut self, now: Now) {
         self.state = State::Ready;
         self.welcomed = true;
         self.waiting_since = now.tick;
@@ -98,16 +116,6 @@ impl Session {
             Protocol::Lmtp => format!("{hostname} LMTP postern"),
         };
         Reply::bare(220, "").with_text(text)
-    }
-
-    /// Octets before the banner: a client that does not listen. RFC 5321 4.3.1: the client should
-    /// wait for the greeting.
-    pub(super) fn early_talk(&mut self, input: &mut &[u8], now: Now) {
-        if self.listener.early_talk_refused {
-            *input = &[];
-            return self.end_session(&replies::EARLY_TALK, now);
-        }
-        self.banner(now);
     }
 
     // ---- STARTTLS ---------------------------------------------------------------------------
@@ -144,6 +152,7 @@ impl Session {
         self.drop_transaction();
         self.greeting = None;
         self.forwarded = None;
+        self.resumes = None;
         self.mail_refused = false;
     }
 
@@ -160,10 +169,14 @@ impl Session {
 
     // ---- XCLIENT, XFORWARD ------------------------------------------------------------------
 
-    /// Whether the peer may use a command. It is judged by the TCP peer, never by an address that
-    /// was claimed.
+    /// Whether the peer may use a command. It is judged by the TCP peer and by its certificate, never
+    /// by an address that was claimed.
     pub(super) fn trusts(&self, command: PeerCommand) -> bool {
         let trust = &self.listener.trust;
+        let key = self.tls.as_ref().and_then(|tls| tls.client_key);
+        if key.is_some_and(|key| trust.keys.contains(&key)) {
+            return true;
+        }
         match command {
             PeerCommand::Xclient => trust.xclient.contain(self.client.address),
             PeerCommand::Xforward => trust.xforward.contain(self.client.address),
@@ -207,6 +220,15 @@ impl Session {
         }
     }
 
+    /// The client's port at its address: one that belongs to another address says nothing.
+    fn port(&self) -> Option<u16> {
+        match self.claimed.as_ref() {
+            Some(claimed) if claimed.port != Told::Nothing => claimed.port.known().copied(),
+            Some(claimed) if claimed.address != Told::Nothing => None,
+            _ => self.proxied.map(|from| from.port()).or(self.client.port),
+        }
+    }
+
     fn proxied_address(&self) -> Option<IpAddr> {
         self.proxied.map(|from| from.ip().to_canonical())
     }
@@ -226,11 +248,10 @@ impl Session {
     /// The client, as next hops may be told of it.
     pub(super) fn origin(&self) -> Origin {
         let claimed = self.claimed.as_deref();
-        let port = self.proxied.map(|from| from.port()).or(self.client.port);
         let extended = self.greeting.as_ref().is_some_and(|greeting| greeting.extended);
         Origin {
             address: self.address(),
-            port: claimed.and_then(|claimed| claimed.port.known()).copied().or(port),
+            port: self.port(),
             name: self.client_name(),
             helo: self.helo(),
             extended: claimed

@@ -1,7 +1,7 @@
 //! What is remembered of a transaction when it is over: one record, one line of the log.
 
 use super::decision::Decision;
-use super::{Effect, Intake, Session, Tables};
+use super::{Effect, Intake, Session, State, Tables};
 use crate::now::{Now, Tick};
 use crate::relay::{Envelope, Protocol};
 use crate::scan::Findings;
@@ -13,7 +13,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Record {
     /// The transaction's id, as in its Received field and in the final reply; the session's, if it
-    /// ended without one.
+    /// ended outside of one.
     pub id: String,
     /// The wall clock at its end, in seconds since 1970.
     pub unix_s: i64,
@@ -135,8 +135,14 @@ impl Session {
 
     /// Notes that the session ends, and why, where no message is concerned.
     pub(super) fn note_end(&mut self, why: &str, now: Now) {
-        let (id, end) = (&self.client.session_id, End::Closed(why.to_owned()));
-        let record = self.begun_record(id, &Envelope::default(), end, now);
+        let nothing = Envelope::default();
+        let (id, envelope) = match &self.state {
+            State::Mail(transaction)
+            | State::Rcpt(transaction)
+            | State::Verifying(transaction, _) => (&transaction.id, &transaction.envelope),
+            _ => (&self.client.session_id, &nothing),
+        };
+        let record = self.begun_record(id, envelope, End::Closed(why.to_owned()), now);
         self.effects.push_back(Effect::Record(Box::new(record)));
     }
 

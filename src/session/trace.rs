@@ -174,7 +174,7 @@ mod tests {
 
     // odd names are cleaned in the trace header, which stays under 998 octets a line.
     #[test]
-    fn odd_names_are_cleaned() {
+    fn a_20_odd_names_are_cleaned() {
         for helo in [&b"a\r\nX-Inject: 1"[..], b"\x1b[2J", b"()<>", &[b'x'; 255], b"\xff\xfe"] {
             let field = trace(helo).field();
             assert!(field.split(|octet| *octet == b'\n').all(|line| line.len() <= 998));

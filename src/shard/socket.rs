@@ -82,6 +82,8 @@ pub(super) struct Socket {
     pub(super) generation: u32,
     pub(super) fd: RawFd,
     pub(super) phase: Phase,
+    /// It came from a listener.
+    pub(super) accepted: bool,
     pub(super) receive: Receive,
     /// The consumer wants octets now.
     pub(super) reading: bool,
@@ -110,6 +112,7 @@ impl Socket {
             generation: 0,
             fd: -1,
             phase: Phase::Free,
+            accepted: false,
             receive: Receive::Idle,
             reading: true,
             write_end: WriteEnd::Open,
@@ -131,6 +134,7 @@ impl Socket {
         debug_assert!(self.outgoing.is_empty() && self.message.is_none());
         self.fd = fd;
         self.phase = phase;
+        self.accepted = false;
         self.receive = Receive::Idle;
         self.reading = true;
         self.write_end = WriteEnd::Open;
@@ -191,6 +195,13 @@ impl Outgoing {
         self.outputs.is_empty()
     }
 
+    /// What the kernel has not taken yet, in order.
+    pub(super) fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let begin = |index: usize| if index == 0 { self.taken } else { 0 };
+        let outputs = self.outputs.iter().enumerate();
+        outputs.flat_map(move |(index, output)| output.slices_from(begin(index)))
+    }
+
     /// Octets that the kernel has not taken yet.
     pub(super) fn octets(&self) -> u64 {
         self.octets
@@ -223,9 +234,7 @@ impl Outgoing {
     pub(super) fn gather(&self, slices: &mut Vec<libc::iovec>) {
         slices.clear();
         let mut octets = 0;
-        let begin = |index: usize| if index == 0 { self.taken } else { 0 };
-        let outputs = self.outputs.iter().enumerate();
-        for slice in outputs.flat_map(|(index, output)| output.slices_from(begin(index))) {
+        for slice in self.slices() {
             let full = slices.len() == SEND_SLICES_MAX || octets + slice.len() > SEND_STEP_OCTETS;
             if full && !slices.is_empty() {
                 return;
@@ -281,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn short_sends_go_on_where_they_stopped_whatever_the_cut() {
+    fn a_111_short_sends_go_on_where_they_stopped_whatever_the_cut() {
         let outputs: [&[&'static [u8]]; 3] =
             [&[b"250-one\r\n", b"250 two\r\n"], &[b"221 bye\r\n"], &[b"", b"x"]];
         let whole: Vec<u8> = outputs.iter().flat_map(|output| output.concat()).collect();

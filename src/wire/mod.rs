@@ -27,7 +27,7 @@ pub(crate) use body::SLICES_WALKED;
 pub use body::{Body, BodyBuilder, Budget, PoolEmpty, Slices};
 pub use chunk::{Chunk, ChunkReader};
 pub(crate) use command::is_greeting_name;
-pub use command::{BodyKind, Mail, Notify, Offers, Rcpt, Ret, Verb, greeting_name};
+pub use command::{BodyKind, Mail, Notify, Offers, Rcpt, Ret, Verb, greeting_name, resume_id};
 pub use content::{ContentSink, Framed, Framer, Newlines};
 pub use line::{Line, LineReader};
 pub use output::{Output, Piece};
@@ -35,4 +35,4 @@ pub use peer::{PeerAttributes, PeerCommand, Told, XCLIENT_ATTRIBUTES, XFORWARD_A
 pub use proxy::{Proxied, ProxyFault, ProxyReader};
 pub use reply::{Enhanced, Kind, Reply};
 pub use reply_reader::{BadReply, ReplyReader};
-pub use xtext::decode as decode_xtext;
+pub use xtext::{decode as decode_xtext, encode as encode_xtext};

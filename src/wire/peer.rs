@@ -100,7 +100,7 @@ impl PeerAttributes {
 
     fn take(&mut self, name: &[u8], value: &[u8], command: PeerCommand) -> Result<(), Reply> {
         let value = decode_xtext(value)
-            .filter(|value| !value.is_empty() && value.len() <= PEER_VALUE_OCTETS)
+            .filter(|value| value.is_ascii() && (1..=PEER_VALUE_OCTETS).contains(&value.len()))
             .ok_or(replies::BAD_ARGUMENT)?;
         let mut upper = name.to_vec();
         upper.make_ascii_uppercase();
@@ -110,7 +110,8 @@ impl PeerAttributes {
             b"ADDR" => self.address = told(&value, address)?,
             b"PORT" => self.port = told(&value, number)?,
             b"PROTO" => self.extended = told(&value, protocol)?,
-            b"HELO" => self.helo = told(&value, host_name)?,
+            // A bad name in a greeting is no reason to refuse (RFC 5321 4.1.4), whoever passes it on.
+            b"HELO" => self.helo = told(&value, text)?,
             b"LOGIN" if xclient => self.login = told(&value, text)?,
             b"IDENT" if !xclient => self.ident = told(&value, text)?,
             // What we are told of ourselves, and where the peer has its mail from, changes nothing.
@@ -214,6 +215,8 @@ mod tests {
         known.update(read("ADDR=[UNAVAILABLE] HELO=[192.0.2.1] LOGIN=admin+20x").unwrap());
         assert_eq!(known.address, Told::Unknown);
         assert_eq!(known.port, Told::Is(4711));
+        let odd = read("HELO=(odd+20name)").unwrap().helo;
+        assert_eq!(odd.known().map(|name| &**name), Some(&b"(odd name)"[..]));
         assert_eq!(known.login.known().map(|name| &**name), Some(&b"admin x"[..]));
         for (text, expected) in [
             ("ADDR=IPV6:2001:db8::1", "2001:db8::1"),

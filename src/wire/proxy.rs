@@ -76,6 +76,11 @@ impl ProxyReader {
         Ok(None)
     }
 
+    /// Whether part of a header has come.
+    pub fn has_begun(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
     /// Reads what has come, if it is a whole header.
     fn read(&self) -> Result<Option<Proxied>, ProxyFault> {
         let kept = self.kept.as_slice();
@@ -109,12 +114,13 @@ fn binary_length(kept: &[u8]) -> Option<usize> {
 
 /// PROXY protocol 2.1: `PROXY TCP4|TCP6 src dst sport dport`, or `PROXY UNKNOWN` and anything.
 fn read_line(line: &[u8]) -> Result<Proxied, ProxyFault> {
+    // Whatever stands behind UNKNOWN must be ignored, and need not be text.
+    if line == b"PROXY UNKNOWN" || line.starts_with(b"PROXY UNKNOWN ") {
+        return Ok(Proxied::Peer);
+    }
     let text = core::str::from_utf8(line).map_err(|_| ProxyFault::BadLine)?;
     let mut words = text.split(' ');
     let (_, family) = (words.next(), words.next());
-    if family == Some("UNKNOWN") {
-        return Ok(Proxied::Peer);
-    }
     let mut word = || words.next().ok_or(ProxyFault::BadLine);
     let (source, target, source_port, target_port) = (word()?, word()?, word()?, word()?);
     let address = |text: &str| -> Result<IpAddr, ProxyFault> {
@@ -237,11 +243,13 @@ mod tests {
     fn lines_of_version_1_in_any_cut() {
         let v4 = client("192.0.2.7:4711", "198.51.100.1:25");
         let v6 = client("[2001:db8::7]:1", "[2001:db8::1]:65535");
-        let table: [(&[u8], Result<Proxied, ProxyFault>); 14] = [
+        let table: [(&[u8], Result<Proxied, ProxyFault>); 16] = [
             (b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 25\r\n", Ok(v4)),
             (b"PROXY TCP6 2001:db8::7 2001:db8::1 1 65535\r\n", Ok(v6)),
             (b"PROXY UNKNOWN\r\n", Ok(Proxied::Peer)),
             (b"PROXY UNKNOWN ffff:: what ever 1 2 3\r\n", Ok(Proxied::Peer)),
+            (b"PROXY UNKNOWN \xff\xfe\r\n", Ok(Proxied::Peer)),
+            (b"PROXY UNKNOWNX\r\n", Err(ProxyFault::BadLine)),
             (b"PROXY TCP4 192.0.2.7 198.51.100.1 4711\r\n", Err(ProxyFault::BadLine)),
             (b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 25 \r\n", Err(ProxyFault::BadLine)),
             (b"PROXY TCP4 2001:db8::7 198.51.100.1 4711 25\r\n", Err(ProxyFault::BadLine)),

@@ -82,6 +82,13 @@ pub const TLS_ALREADY: Reply = Reply::new(503, 5, 1, "TLS is active already");
 pub const NOT_IN_TRANSACTION: Reply = Reply::new(503, 5, 1, "not in a transaction");
 /// STARTTLS without a certificate. RFC 3207 4.
 pub const NO_TLS_NOW: Reply = Reply::new(454, 7, 0, "TLS is not available");
+/// MAIL with an offset that was not told for its id, or that is not the MAIL that was begun.
+/// draft-fanf-smtp-rfc1845bis-01 2.8.
+pub const RESUME_DIFFERS: Reply = Reply::new(503, 5, 1, "that is not what is held");
+/// RCPT that is not in the record of a resumed transaction. draft-fanf-smtp-rfc1845bis-01 2.9.
+pub const NOT_IN_RECORD: Reply = Reply::new(553, 1, 3, "that recipient was not in the transaction");
+/// Content behind the offset of a transaction that has come whole.
+pub const NOTHING_WANTED: Reply = Reply::new(503, 5, 1, "nothing more was wanted");
 /// XCLIENT or XFORWARD of a peer that is not trusted.
 pub const NOT_TRUSTED: Reply = Reply::new(550, 7, 0, "not for you");
 
@@ -91,6 +98,8 @@ pub const NOT_TRUSTED: Reply = Reply::new(550, 7, 0, "not for you");
 pub const TOO_MANY_ERRORS: Reply = Reply::new(421, 7, 0, "too many errors");
 /// The limit of commands without progress was reached.
 pub const TOO_MUCH_JUNK: Reply = Reply::new(421, 7, 0, "too many commands without progress");
+/// A command line that does not end.
+pub const LINE_ENDLESS: Reply = Reply::new(421, 7, 0, "a command line without end, closing");
 /// A line of HTTP or of a message header where a command belongs.
 pub const NOT_SMTP: Reply = Reply::new(421, 7, 0, "this is not SMTP");
 /// Octets were waiting behind a DATA that was refused.
@@ -100,6 +109,12 @@ pub const BODY_BEHIND_REFUSED_DATA: Reply =
 /// in from outside. RFC 3207 6.
 pub const TALK_BEHIND_STARTTLS: Reply =
     Reply::new(554, 5, 1, "commands behind STARTTLS are refused");
+/// More RESUMEs than a connection may ask.
+pub const TOO_MANY_RESUMES: Reply = Reply::new(421, 7, 0, "too many RESUMEs");
+/// A newer connection has the transaction. draft-fanf-smtp-rfc1845bis-01 2.7.
+pub const TAKEN_OVER: Reply = Reply::new(421, 3, 2, "the transaction goes on elsewhere");
+/// Content that was promised is kept no more.
+pub const KEPT_CONTENT_LOST: Reply = Reply::new(421, 3, 0, "the content is held no more");
 /// The client talked before the banner.
 pub const EARLY_TALK: Reply = Reply::new(554, 5, 1, "you talk before the banner");
 /// Nothing came for too long, or too little.
@@ -154,8 +169,15 @@ pub const CONTENT_DEFERRED: Reply = Reply::new(450, 7, 1, "message deferred by p
 
 /// The next hop cannot be reached, or broke the protocol.
 pub const NEXT_HOP_DOWN: Reply = Reply::new(451, 4, 1, "next hop not reachable");
+/// A way that does not keep REQUIRETLS, for a message that demands it. RFC 8689 4.2.1.
+pub const NO_REQUIRETLS: Reply =
+    Reply::new(550, 7, 30, "the way to next hop does not keep REQUIRETLS");
 /// The next hop needs more transactions at a time than it may have.
 pub const NEXT_HOP_BUSY: Reply = Reply::new(451, 4, 5, "next hop busy");
+/// What came of a message is not known, or will not be known in time.
+pub const OUTCOME_UNKNOWN: Reply = Reply::new(451, 3, 0, "outcome not known, send again");
+/// A mailbox that is gone since it was accepted on an earlier connection.
+pub const MAILBOX_GONE: Reply = Reply::new(450, 2, 1, "mailbox not available now");
 /// The local store failed.
 pub const LOCAL_FAULT: Reply = Reply::new(451, 3, 0, "local fault, try again later");
 /// Some recipients refuse and some defer, none accepts.

@@ -1,0 +1,571 @@
+//! What a record means to a client that comes again: pure functions of records and commands.
+//!
+//! The numbers of sections are those of the revision of RFC 1845 (draft-fanf-smtp-rfc1845bis-01); what
+//! it leaves open is decided here, once for sessions of all kinds.
+
+use super::record::{CopyState, Form, Mail, Phase, Record, Told, Transfer};
+use super::{IdentityKey, Key};
+use crate::limits::RESUMES_MAX;
+use std::sync::Arc;
+
+/// What the ledger knows of an id that a client asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Recalled {
+    /// Nothing that may be told: the id is unknown, someone else's, expired, of another TLS level, or
+    /// of a transaction that did not come to its end. All of these look the same.
+    #[default]
+    Nothing,
+    /// Its content has come in part and lies in a file.
+    Parked(Arc<Record>),
+    /// Its content has come whole, and another connection (or none) still works at it.
+    Running(Arc<Record>),
+    /// Its outcome is known.
+    Stored(Arc<Record>),
+}
+
+impl Recalled {
+    /// The offset that `355` tells: octets that need not be sent again.
+    pub fn offset(&self) -> u64 {
+        match self {
+            Recalled::Nothing => 0,
+            Recalled::Running(record) => record.content.map_or(0, |content| content.octets),
+            Recalled::Parked(record) | Recalled::Stored(record) => offset(record),
+        }
+    }
+
+    /// The record, if there is one.
+    pub fn record(&self) -> Option<&Arc<Record>> {
+        match self {
+            Recalled::Nothing => None,
+            Recalled::Parked(record) | Recalled::Running(record) | Recalled::Stored(record) => {
+                Some(record)
+            }
+        }
+    }
+}
+
+/// The offset of a record.
+///
+/// Section 2.4: un-stuffed octets; with DATA only at the start of a line, with BDAT anywhere.
+/// Checkpoint 5: committed or whole: the size; open: what is durable; without kept data: 0.
+pub fn offset(record: &Record) -> u64 {
+    let kept = record.partial.map_or(0, |partial| match record.transfer {
+        Transfer::Data => partial.line_end,
+        Transfer::Bdat => partial.synced,
+    });
+    match (&record.phase, record.content) {
+        (Phase::Committed(_), Some(content)) => content.octets,
+        (Phase::Committed(_), None) => 0,
+        // A crash came between intent and outcome: the content must come again, unless it was kept.
+        (Phase::Open | Phase::Intent, Some(content)) => {
+            let whole = record.partial.is_some_and(|partial| partial.synced >= content.octets);
+            if whole { content.octets } else { 0 }
+        }
+        (Phase::Open | Phase::Intent, None) => kept,
+    }
+}
+
+/// Whether a record may be told to whoever asks.
+///
+/// Checkpoint 4: an unknown id and someone else's cannot be told apart, and what was stored under TLS
+/// is not told in clear. A record from the future counts as new.
+pub fn is_told_to(record: &Record, key: Key, identity: IdentityKey, tls: bool, now_s: u64) -> bool {
+    record.key == Some(key)
+        && record.identity == identity
+        && record.tls == tls
+        && now_s < record.expires_s.max(record.created_s)
+}
+
+/// What a connection has asked for by RESUME: what MAIL with an offset is measured by.
+#[derive(Clone, Debug, Default)]
+pub struct Resumes {
+    asked: Vec<(Key, Recalled)>,
+    count: usize,
+}
+
+/// What a MAIL with TRANSID is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MailRuling {
+    /// A new transaction: 250, and whatever was held under the id is thrown away.
+    New,
+    /// The rest of an earlier one: 250, or 355 with the offset in the CHECKPOINT form.
+    Resumed(Recalled),
+    /// Not what was begun: `503 5.5.1`.
+    Refused,
+}
+
+impl Resumes {
+    /// Notes what RESUME has found, and gives the offset to be told. A later RESUME of the same id
+    /// replaces the earlier one.
+    pub fn note(&mut self, key: Key, recalled: Recalled) -> u64 {
+        let offset = recalled.offset();
+        self.asked.retain(|(asked, _)| *asked != key);
+        self.asked.push((key, recalled));
+        self.count += 1;
+        offset
+    }
+
+    /// Whether the connection has asked too often: `421 4.7.0`.
+    pub fn is_exhausted(&self) -> bool {
+        self.count >= RESUMES_MAX
+    }
+
+    /// All that was learned is void: TLS has begun (RFC 3207 4.2).
+    pub fn forget_all(&mut self) {
+        self.asked.clear();
+    }
+
+    /// The id has been used: its offset does not count a second time.
+    pub fn forget(&mut self, key: Key) {
+        self.asked.retain(|(asked, _)| *asked != key);
+    }
+
+    /// What a MAIL with TRANSID and TRANSOFF is.
+    ///
+    /// Section 2.8: a non-zero TRANSOFF without an earlier RESUME of the id on this connection, with
+    /// another offset, or with a changed MAIL, is answered 503. Section 2.3: 0 asserts «new».
+    pub fn mail(&self, key: Key, transoff: u64, mail: &Mail) -> MailRuling {
+        if transoff == 0 {
+            return MailRuling::New;
+        }
+        match self.asked.iter().find(|(asked, _)| *asked == key) {
+            Some((_, recalled)) if recalled.offset() == transoff => resumed(recalled, mail),
+            _ => MailRuling::Refused,
+        }
+    }
+
+    /// What a MAIL with TRANSID alone is: RESUME and MAIL at the offset found.
+    ///
+    /// Section 3.2: MAIL's failure if it would fail; 250 if the offset is 0; else 355.
+    pub fn checkpoint_mail(&self, recalled: &Recalled, mail: &Mail) -> MailRuling {
+        match recalled.offset() {
+            0 => MailRuling::New,
+            _ => resumed(recalled, mail),
+        }
+    }
+}
+
+fn resumed(recalled: &Recalled, mail: &Mail) -> MailRuling {
+    match recalled.record() {
+        Some(record) if record.mail == *mail => MailRuling::Resumed(recalled.clone()),
+        _ => MailRuling::Refused,
+    }
+}
+
+/// A resumed transaction's envelope, as the client repeats it or not.
+#[derive(Clone, Debug)]
+pub struct Repeated {
+    record: Arc<Record>,
+    next: usize,
+}
+
+impl Repeated {
+    /// The envelope of a record, none of its RCPTs repeated yet.
+    pub fn new(record: Arc<Record>) -> Repeated {
+        Repeated { record, next: 0 }
+    }
+
+    /// The record.
+    pub fn record(&self) -> &Arc<Record> {
+        &self.record
+    }
+
+    /// The reply that a RCPT got before. `None` if it is not in the record, or out of order:
+    /// `553 5.1.3`. `rcpt` is what [`super::folded_rcpt`] made of it.
+    ///
+    /// Section 2.9: all, some or none may be given again, in their order, and each gets the reply
+    /// that it got before.
+    pub fn rcpt(&mut self, rcpt: &[u8]) -> Option<&Told> {
+        let left = self.record.recipients.get(self.next..)?;
+        let place = left.iter().position(|recipient| *recipient.rcpt == *rcpt)?;
+        self.next += place + 1;
+        Some(&left.get(place)?.reply)
+    }
+
+    /// Whether content may be sent so: DATA and BDAT are not mixed. If not, `503 5.5.1`.
+    pub fn takes(&self, transfer: Transfer) -> bool {
+        self.record.transfer == transfer
+    }
+}
+
+/// What is known of one recipient's copy of a message that comes again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It was delivered, or taken in some other way: no second copy; the reply to be told.
+    Done(Told),
+    /// It was refused, and would be refused again: the reply to be told.
+    Refused(Told),
+    /// It was sent and the answer is lost: deliver, after asking the next hop by its own RESUME if it
+    /// offers that. The trace id is the one that ids towards next hops came from.
+    Unknown(Box<str>),
+}
+
+/// What an earlier record says of a recipient. `None`: nothing, so that it is delivered.
+///
+/// Checkpoint 6: a stored acceptance stands; a stored 5xx is void after the rules were reloaded; a
+/// stored 4xx is never replayed, its retry is judged afresh.
+pub fn known_copy(record: &Record, address: &[u8], rules: u64) -> Option<Known> {
+    let (place, recipient) = record
+        .accepted()
+        .enumerate()
+        .find(|(_, one)| !one.superseded && same_mailbox(&one.address, address))?;
+    let told = told_to(record, place);
+    match (&recipient.copy, told) {
+        (CopyState::Done(_), Some(told)) if told.code() / 100 == 2 => {
+            Some(Known::Done(told.clone()))
+        }
+        (CopyState::Done(done), _) => Some(Known::Done(done.clone())),
+        (_, Some(told)) => match told.code() / 100 {
+            2 => Some(Known::Done(told.clone())),
+            5 if record.rules == rules => Some(Known::Refused(told.clone())),
+            _ => None,
+        },
+        (CopyState::Sent | CopyState::Unknown, None) => {
+            Some(Known::Unknown(record.trace_id.clone()))
+        }
+        (CopyState::NotSent, None) => None,
+    }
+}
+
+/// The reply that the `place`th accepted recipient was told.
+fn told_to(record: &Record, place: usize) -> Option<&Told> {
+    let replies = &record.outcome()?.replies;
+    match (record.form, replies.as_slice()) {
+        // RFC 2033 4.2: one for each.
+        (Form::Lmtp, each) => each.get(place),
+        (_, [one]) => Some(one),
+        // A PRDR block: 353, the lines, the last word, which decides whether the lines count.
+        (_, [_, lines @ .., last]) => match last.code() / 100 {
+            2 => lines.get(place),
+            4 => lines.get(place).filter(|line| line.code() / 100 == 5).or(Some(last)),
+            _ => Some(last),
+        },
+        (_, []) => None,
+    }
+}
+
+/// The whole stored reply, if it answers a message for exactly these recipients: the client gets the
+/// same octets again.
+pub fn whole_reply(
+    record: &Record,
+    form: Form,
+    addresses: &[&[u8]],
+    rules: u64,
+) -> Option<Vec<Told>> {
+    let outcome = record.outcome()?;
+    let same = record.form == form
+        && record.accepted().count() == addresses.len()
+        && record
+            .accepted()
+            .zip(addresses)
+            .all(|(one, address)| same_mailbox(&one.address, address));
+    let answered = |address: &&[u8]| {
+        matches!(known_copy(record, address, rules), Some(Known::Done(_) | Known::Refused(_)))
+    };
+    // A 4xx that stands for all may hide copies that were delivered: it is never replayed.
+    let replayable = outcome
+        .replies
+        .last()
+        .is_some_and(|last| form == Form::Lmtp || matches!(last.code() / 100, 2 | 5));
+    (same && replayable && addresses.iter().all(answered)).then(|| outcome.replies.clone())
+}
+
+/// What a message that comes again under its id is spared, after a crash between intent and outcome:
+/// what was done for its recipients, if it is the same message.
+pub fn carries_over(earlier: &Record, now: &Record) -> bool {
+    let same_content = match (earlier.content, now.content) {
+        (Some(earlier), Some(now)) => earlier == now,
+        _ => false,
+    };
+    same_content && earlier.mail == now.mail && matches!(earlier.phase, Phase::Intent)
+}
+
+/// What is said when the outcome could not be made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrecorded {
+    /// The reply that was decided.
+    TrueReply,
+    /// `451 4.3.0` to all: nothing is lost by another try.
+    TryAgain,
+}
+
+/// What is said when the outcome could not be made durable.
+///
+/// Checkpoint 5: 451 if nothing was handed on; if something was, the true reply, as a false 451 costs
+/// a duplicate for sure. Who did not name the transaction did not ask for a record: for such a client
+/// a store that fails changes nothing.
+pub fn without_record(named: bool, handed_on: bool) -> Unrecorded {
+    match named && !handed_on {
+        true => Unrecorded::TryAgain,
+        false => Unrecorded::TrueReply,
+    }
+}
+
+/// Whether two addresses are one mailbox: the case of the domain does not matter.
+fn same_mailbox(one: &[u8], other: &[u8]) -> bool {
+    let at = memchr::memrchr(b'@', one).unwrap_or(one.len());
+    one.len() == other.len() && one.get(..at) == other.get(..at) && one.eq_ignore_ascii_case(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+    use crate::ledger::record::{Outcome, Partial};
+    use crate::ledger::{Content, folded_rcpt};
+
+    fn told(text: &str) -> Told {
+        Told::new(format!("{text}\r\n").into_bytes())
+    }
+
+    /// A committed record with these recipients and this final reply.
+    fn committed(form: Form, recipients: &[&str], replies: &[&str]) -> Record {
+        let mut record = sample::record(recipients);
+        record.form = form;
+        let replies = replies.iter().map(|text| told(text)).collect();
+        record.phase = Phase::Committed(Outcome { replies, confirmed: false });
+        record
+    }
+
+    // Revision 2.4 and checkpoint 5, «RESUME answers».
+    #[test]
+    fn the_offset_is_what_need_not_come_again() {
+        let content = sample::record(&["a@b"]).content;
+        let partial = |synced, line_end| Some(Partial { synced, line_end });
+        let table = [
+            // (phase committed, content, transfer, kept, offset)
+            (true, content, Transfer::Data, None, 17),
+            (true, content, Transfer::Bdat, None, 17),
+            (true, None, Transfer::Data, None, 0),
+            (false, None, Transfer::Data, None, 0),
+            (false, None, Transfer::Data, partial(24, 20), 20),
+            (false, None, Transfer::Bdat, partial(24, 20), 24),
+            (false, content, Transfer::Data, None, 0),
+            (false, content, Transfer::Data, partial(16, 10), 0),
+            (false, content, Transfer::Data, partial(17, 17), 17),
+            (false, content, Transfer::Bdat, partial(17, 3), 17),
+        ];
+        for (is_committed, content, transfer, partial, expected) in table {
+            let mut record = committed(Form::Smtp, &["a@b"], &["250 ok"]);
+            if !is_committed {
+                record.phase = if content.is_some() { Phase::Intent } else { Phase::Open };
+            }
+            (record.content, record.transfer, record.partial) = (content, transfer, partial);
+            assert_eq!(offset(&record), expected, "{record:?}");
+        }
+        assert_eq!(Recalled::Nothing.offset(), 0);
+        let mut running = sample::record(&["a@b"]);
+        running.phase = Phase::Open;
+        assert_eq!(Recalled::Running(Arc::new(running)).offset(), 17, "all of it has come");
+    }
+
+    // Checkpoint 4: strangers, other TLS levels and expired records are told nothing; A-101: a record
+    // from the future counts as new.
+    #[test]
+    fn a_80_only_the_same_client_at_the_same_tls_level_is_told() {
+        let record = sample::record(&["a@b"]);
+        let (key, who, now) = (record.key.unwrap(), record.identity, record.created_s);
+        assert!(is_told_to(&record, key, who, false, now));
+        assert!(!is_told_to(&record, Key([9; 16]), who, false, now));
+        assert!(!is_told_to(&record, key, IdentityKey([9; 16]), false, now));
+        assert!(!is_told_to(&record, key, who, true, now));
+        assert!(is_told_to(&record, key, who, false, record.expires_s - 1));
+        assert!(!is_told_to(&record, key, who, false, record.expires_s));
+        assert!(is_told_to(&record, key, who, false, now - 1_000_000), "clock went back");
+    }
+
+    // Revision 2.8, and dialogue resume-04.
+    #[test]
+    fn mail_with_an_offset_must_be_the_mail_that_was_resumed() {
+        let record = Arc::new(committed(Form::Smtp, &["a@b"], &["250 ok"]));
+        let (key, other) = (record.key.unwrap(), Key([9; 16]));
+        let mail = record.mail.clone();
+        let changed = Mail { reverse_path: (*b"z@y").into(), ..mail.clone() };
+        let mut resumes = Resumes::default();
+        assert_eq!(resumes.mail(key, 17, &mail), MailRuling::Refused, "no RESUME before");
+        assert_eq!(resumes.mail(key, 0, &mail), MailRuling::New);
+        assert_eq!(resumes.note(key, Recalled::Stored(Arc::clone(&record))), 17);
+        assert_eq!(resumes.note(other, Recalled::Nothing), 0);
+        let found = MailRuling::Resumed(Recalled::Stored(Arc::clone(&record)));
+        assert_eq!(resumes.mail(key, 17, &mail), found);
+        assert_eq!(resumes.mail(key, 16, &mail), MailRuling::Refused, "another offset");
+        assert_eq!(resumes.mail(key, 17, &changed), MailRuling::Refused, "another MAIL");
+        assert_eq!(resumes.mail(other, 17, &mail), MailRuling::Refused, "another id");
+        assert_eq!(resumes.mail(other, 5, &mail), MailRuling::Refused, "nothing is held");
+        assert_eq!(resumes.mail(key, 0, &changed), MailRuling::New);
+        resumes.forget_all();
+        assert_eq!(resumes.mail(key, 17, &mail), MailRuling::Refused, "TLS has begun");
+        // A later RESUME counts, not an earlier one.
+        resumes.note(key, Recalled::Stored(Arc::clone(&record)));
+        resumes.note(key, Recalled::Nothing);
+        assert_eq!(resumes.mail(key, 17, &mail), MailRuling::Refused);
+    }
+
+    // Revision 3.2, and dialogue resume-09.
+    #[test]
+    fn the_checkpoint_form_is_resume_and_mail_in_one() {
+        let record = Arc::new(committed(Form::Smtp, &["a@b"], &["250 ok"]));
+        let stored = Recalled::Stored(Arc::clone(&record));
+        let changed = Mail { reverse_path: (*b"z@y").into(), ..record.mail.clone() };
+        let resumes = Resumes::default();
+        let ruling = |recalled: &Recalled, mail: &Mail| resumes.checkpoint_mail(recalled, mail);
+        assert_eq!(ruling(&stored, &record.mail), MailRuling::Resumed(stored.clone()));
+        assert_eq!(ruling(&stored, &changed), MailRuling::Refused);
+        assert_eq!(ruling(&Recalled::Nothing, &record.mail), MailRuling::New);
+    }
+
+    // over 1,000 RESUMEs of one connection are too many.
+    #[test]
+    fn a_81_resumes_of_a_connection_are_counted() {
+        let mut resumes = Resumes::default();
+        for number in 0..RESUMES_MAX {
+            assert!(!resumes.is_exhausted());
+            resumes.note(Key((number as u128).to_le_bytes()), Recalled::Nothing);
+        }
+        assert!(resumes.is_exhausted());
+    }
+
+    // Revision 2.9, and dialogue resume-05: order kept, all, some or none; unknown ones 553.
+    #[test]
+    fn repeated_recipients_get_the_replies_that_they_got() {
+        let mut record = sample::record(&["a@b", "c@d", "e@f", "a@b"]);
+        record.recipients[1].reply = told("550 5.1.1 no");
+        let record = Arc::new(record);
+        let orders: [(&[&str], &[u16]); 7] = [
+            (&["a@b", "c@d", "e@f", "a@b"], &[250, 550, 250, 250]),
+            (&["c@d", "a@b"], &[550, 250]),
+            (&["a@b", "a@b", "a@b"], &[250, 250, 553]),
+            (&["e@f", "c@d"], &[250, 553]),
+            (&["x@y", "e@f"], &[553, 250]),
+            (&["e@f", "x@y", "a@b", "a@b"], &[250, 553, 250, 553]),
+            (&[], &[]),
+        ];
+        for (order, expected) in orders {
+            let mut repeated = Repeated::new(Arc::clone(&record));
+            let codes: Vec<u16> = order
+                .iter()
+                .map(|address| folded_rcpt(format!("TO:<{address}>").as_bytes()))
+                .map(|rcpt| repeated.rcpt(&rcpt).map_or(553, Told::code))
+                .collect();
+            assert_eq!(codes, expected, "{order:?}");
+        }
+        let mut repeated = Repeated::new(record);
+        assert_eq!(repeated.rcpt(b"TO:<a@b> NOTIFY=NEVER"), None, "another RCPT");
+        assert!(repeated.takes(Transfer::Data) && !repeated.takes(Transfer::Bdat));
+    }
+
+    // Checkpoint 6: per recipient; 2xx stand, 5xx stand under the same rules, 4xx never.
+    #[test]
+    fn what_a_retry_is_told_of_each_recipient() {
+        use Form::{Lmtp, Prdr, Smtp};
+        let three = ["a@x", "b@x", "c@x"];
+        let block = ["353 go", "250 a", "550 b", "450 c", "250 all"];
+        let unmade = ["353 go", "250 a", "550 b", "450 c", "451 all"];
+        let refused = ["353 go", "550 a", "550 b", "551 c", "550 all"];
+        let table: [(Form, &[&str], [u16; 3]); 9] = [
+            (Lmtp, &["250 a", "550 b", "450 c"], [250, 550, 0]),
+            (Smtp, &["250 all"], [250, 250, 250]),
+            (Smtp, &["550 all"], [550, 550, 550]),
+            (Smtp, &["451 all"], [0, 0, 0]),
+            (Prdr, &["250 all"], [250, 250, 250]),
+            (Prdr, &block, [250, 550, 0]),
+            // The lines count for nothing but refusals: nothing was taken.
+            (Prdr, &unmade, [0, 550, 0]),
+            (Prdr, &refused, [550, 550, 550]),
+            (Smtp, &[], [0, 0, 0]),
+        ];
+        for (form, replies, expected) in table {
+            let record = committed(form, &three, replies);
+            for (address, code) in three.iter().zip(expected) {
+                let told = match known_copy(&record, address.as_bytes(), record.rules) {
+                    Some(Known::Done(told)) => {
+                        assert_eq!(told.code() / 100, 2);
+                        told.code()
+                    }
+                    Some(Known::Refused(told)) => told.code(),
+                    Some(Known::Unknown(_)) => panic!("the outcome is known"),
+                    None => 0,
+                };
+                assert_eq!(told, code, "{form:?} {replies:?} {address}");
+                // a refusal is void under new rules, an acceptance is not.
+                let later = known_copy(&record, address.as_bytes(), record.rules + 1);
+                assert_eq!(later.is_some(), code / 100 == 2, "{form:?} {replies:?} {address}");
+            }
+            assert_eq!(known_copy(&record, b"d@x", record.rules), None, "one more");
+        }
+    }
+
+    // Checkpoint 6: plain SMTP, one next hop accepted, another deferred: 451, and the retry goes only
+    // to those not done (dialogue resume-12).
+    #[test]
+    fn a_77_a_copy_that_was_delivered_behind_a_451_is_not_delivered_again() {
+        let mut record = committed(Form::Smtp, &["a@x", "b@x"], &["451 4.2.0 later"]);
+        record.recipients[0].copy = CopyState::Done(told("250 2.6.0 taken"));
+        assert!(record.is_owed());
+        let known = |address: &[u8]| known_copy(&record, address, record.rules);
+        assert_eq!(known(b"a@x"), Some(Known::Done(told("250 2.6.0 taken"))));
+        assert_eq!(known(b"a@X"), known(b"a@x"), "the domain's case does not matter");
+        assert_eq!(known(b"A@x"), None);
+        assert_eq!(known(b"b@x"), None);
+        assert_eq!(whole_reply(&record, Form::Smtp, &[b"a@x", b"b@x"], record.rules), None);
+        record.recipients[0].superseded = true;
+        assert_eq!(known_copy(&record, b"a@x", record.rules), None);
+        let all_done = committed(Form::Smtp, &["a@x"], &["250 ok"]);
+        assert!(!all_done.is_owed());
+        let mut lmtp = committed(Form::Lmtp, &["a@x", "b@x"], &["250 a", "450 b"]);
+        lmtp.recipients[0].copy = CopyState::Done(told("250 a"));
+        assert!(!lmtp.is_owed(), "LMTP has told each its own");
+    }
+
+    // Checkpoint 5, «crash between (2) and (3)»: deliver only to recipients not known as done.
+    #[test]
+    fn after_a_crash_the_done_are_spared_and_the_unknown_are_asked_for() {
+        let mut record = sample::record(&["a@x", "b@x", "c@x"]);
+        record.phase = Phase::Intent;
+        record.recipients[0].copy = CopyState::Done(told("250 taken"));
+        record.recipients[1].copy = CopyState::Sent;
+        let known = |address: &[u8]| known_copy(&record, address, record.rules);
+        assert_eq!(known(b"a@x"), Some(Known::Done(told("250 taken"))));
+        assert_eq!(known(b"b@x"), Some(Known::Unknown(record.trace_id.clone())));
+        assert_eq!(known(b"c@x"), None);
+        let mut again = record.clone();
+        again.phase = Phase::Open;
+        assert!(carries_over(&record, &again));
+        again.content = Some(Content { octets: 18, ..record.content.unwrap() });
+        assert!(!carries_over(&record, &again), "another message under the same id");
+        again.content = None;
+        assert!(!carries_over(&record, &again));
+    }
+
+    // the same octets; only for the same recipients in the same form.
+    #[test]
+    fn a_82_the_whole_stored_reply_is_given_to_the_same_message_only() {
+        let lmtp = committed(Form::Lmtp, &["a@x", "b@x"], &["250 a", "550 b"]);
+        let whole = |record: &Record, form, addresses: &[&[u8]]| {
+            whole_reply(record, form, addresses, record.rules)
+        };
+        let both: [&[u8]; 2] = [b"a@x", b"b@x"];
+        assert_eq!(whole(&lmtp, Form::Lmtp, &both), Some(vec![told("250 a"), told("550 b")]));
+        assert_eq!(whole(&lmtp, Form::Smtp, &both), None);
+        assert_eq!(whole(&lmtp, Form::Lmtp, &[b"b@x", b"a@x"]), None);
+        assert_eq!(whole(&lmtp, Form::Lmtp, &[b"a@x"]), None);
+        assert_eq!(whole_reply(&lmtp, Form::Lmtp, &both, lmtp.rules + 1), None, "5xx is void");
+        let block = ["353 go", "250 a", "550 b", "250 all"];
+        let prdr = committed(Form::Prdr, &["a@x", "b@x"], &block);
+        assert_eq!(whole(&prdr, Form::Prdr, &both).unwrap().len(), 4);
+        let deferred = committed(Form::Lmtp, &["a@x", "b@x"], &["250 a", "450 b"]);
+        assert_eq!(whole(&deferred, Form::Lmtp, &both), None, "4xx is judged afresh");
+        let mut open = lmtp.clone();
+        open.phase = Phase::Intent;
+        assert_eq!(whole(&open, Form::Lmtp, &both), None);
+    }
+
+    // Checkpoint 5, «if (3) fails».
+    #[test]
+    fn without_a_record_what_was_handed_on_is_told_truly() {
+        assert_eq!(without_record(true, true), Unrecorded::TrueReply);
+        assert_eq!(without_record(true, false), Unrecorded::TryAgain);
+        assert_eq!(without_record(false, true), Unrecorded::TrueReply);
+        assert_eq!(without_record(false, false), Unrecorded::TrueReply);
+    }
+}
