@@ -46,6 +46,34 @@ fn main() {
         floods.extend(floods_of_literals(&list));
         row(&name, &rules(&list, surfaces), &mail(), &floods);
     }
+    if let Some((rules, taken)) = is_wanted("whole").then(whole).flatten() {
+        let mut floods = floods_of_encodings();
+        floods.extend(floods_of_literals(&list("2000").unwrap_or_default()));
+        row(&format!("whole: 2000 literals, {taken} regexes"), &rules, &mail(), &floods);
+    }
+}
+
+/// Literals and expressions on all that a usual configuration looks at.
+fn whole() -> Option<(Arc<Rules>, usize)> {
+    let path = |corpus: PathBuf| corpus.join("patterns/regexes-300.txt");
+    let text = corpora().into_iter().find_map(|c| std::fs::read_to_string(path(c)).ok())?;
+    let mut specs = specs(&list("2000")?, &[Surface::Subject, Surface::Text]);
+    let mut taken = 0;
+    for line in text.lines() {
+        let Some(regex) = line.split('\t').nth(2) else { continue };
+        specs.push(RuleSpec {
+            regexes: vec![regex.to_owned()],
+            surfaces: vec![Surface::Subject, Surface::Visible],
+            tag: format!("tag-{}", taken % 100),
+            ..RuleSpec::default()
+        });
+        // Those that are refused, since they run over every octet or are too large, are left out.
+        match Rules::compile(Tags::new(), &specs[specs.len() - 1..]) {
+            Ok(rules) if rules.cost().ungated == 0 => taken += 1,
+            _ => drop(specs.pop()),
+        }
+    }
+    Some((Arc::new(Rules::compile(Tags::new(), &specs).expect("each of them compiled")), taken))
 }
 
 /// Measures the mail and each flood, and prints the mail beside the worst of them.
@@ -97,8 +125,13 @@ fn list(literals: &str) -> Option<Vec<Vec<u8>>> {
     Some(lines.map(Vec::from).collect())
 }
 
-/// Rules of some hundred literals.
 fn rules(literals: &[Vec<u8>], surfaces: &[Surface]) -> Arc<Rules> {
+    let specs = specs(literals, surfaces);
+    Arc::new(Rules::compile(Tags::new(), &specs).expect("the literals of the corpus compile"))
+}
+
+/// Rules of some hundred literals.
+fn specs(literals: &[Vec<u8>], surfaces: &[Surface]) -> Vec<RuleSpec> {
     let spec = |(index, literals): (usize, &[Vec<u8>])| RuleSpec {
         name: format!("list {index}"),
         literals: literals.to_vec(),
@@ -108,8 +141,7 @@ fn rules(literals: &[Vec<u8>], surfaces: &[Surface]) -> Arc<Rules> {
         ..RuleSpec::default()
     };
     let size = literals.len().div_ceil(100).max(20);
-    let specs: Vec<RuleSpec> = literals.chunks(size).enumerate().map(spec).collect();
-    Arc::new(Rules::compile(Tags::new(), &specs).expect("the literals of the corpus compile"))
+    literals.chunks(size).enumerate().map(spec).collect()
 }
 
 // ---- inputs ---------------------------------------------------------------------------------

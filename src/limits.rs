@@ -299,7 +299,7 @@ pub const FIELD_NAMES_MAX: usize = 64;
 pub const COMMENT_DEPTH_MAX: u32 = 32;
 
 /// Places of hits that are kept for one message; further hits only set their tags.
-pub const HITS_MAX: usize = 64;
+pub const HITS_MAX: usize = 16;
 
 /// Rules of a rule set: a message carries a few bits for each, and its state shall stay small.
 pub const RULES_MAX: usize = 2_048;
@@ -314,6 +314,26 @@ pub const LITERAL_OCTETS: usize = 256;
 /// Literals that may end at the same octet, one being the tail of the other or the same in several
 /// rules: the work that one hostile octet can ask for.
 pub const LITERAL_ENDS_MAX: usize = 32;
+
+/// Regular expressions of a rule set: a suspended message carries two bits for each, and a stream.
+pub const REGEXES_MAX: usize = 512;
+
+/// Octets of the table of one regular expression: of 300 rules in use, 291 take less.
+pub const REGEX_TABLE_OCTETS: usize = 8 << 20;
+
+/// Literals of one regular expression of which one must be found before it is asked.
+pub const REGEX_GATES_MAX: usize = 64;
+
+/// Regular expressions without a literal that must be found first: each runs over every octet.
+pub const REGEXES_UNGATED_MAX: usize = 4;
+
+/// Work units (an octet that an automaton takes is one) that regular expressions may spend on a
+/// stream of a message: so many at once, and so many more with each of its octets. Mail needs some
+/// 7 confirmations of 1 KiB for each KiB.
+pub const REGEX_UNITS_AT_ONCE: u64 = 256 * 1024;
+
+/// See [`REGEX_UNITS_AT_ONCE`].
+pub const REGEX_UNITS_AN_OCTET: u64 = 16;
 
 /// Octets of a transition table up to which it is a full one (a step is two loads). A larger table
 /// leaves the processor's cache, and near misses then cost tens of nanoseconds an octet: above this
@@ -333,8 +353,9 @@ pub const GRAM_BUCKET_MAX: usize = 4;
 /// it becomes shall stay in the cache next to the core.
 pub const SCAN_BLOCK_OCTETS: usize = 16 * 1024;
 
-/// Octets of a segment of a block: the places of hits are known to the segment, 64 to a block.
-pub const SCAN_SEGMENT_OCTETS: usize = 512;
+/// Octets of a segment of a text: regular expressions see two at a time, so a match of no more octets
+/// than this is seen whole. A suspended message keeps two segments.
+pub const SCAN_SEGMENT_OCTETS: usize = 272;
 
 /// Octets of all tables of a rule set, which all shards share; more is refused when it is loaded.
 pub const TABLES_OCTETS: usize = 128 << 20;
@@ -698,14 +719,17 @@ const _: () = assert!(TAGS_MAX.is_multiple_of(64));
 const _: () = assert!(BOUNDARY_OCTETS + 4 < LINE_HELD_OCTETS);
 const _: () = assert!(RULES_MAX <= u16::MAX as usize + 1);
 const _: () = assert!(FULL_TABLE_OCTETS <= TABLES_OCTETS);
+const _: () = assert!(QP_BLANKS_HELD >= 4 && QP_BLANKS_HELD <= u128::BITS as usize);
 const _: () = assert!(ROUTES_MAX <= u16::MAX as usize);
 const _: () = assert!(CLASSES_MAX <= u16::MAX as usize);
 // Numbers of domains and places of entries have two and four octets in `policy::LocalParts`.
 const _: () = assert!(DOMAINS_MAX < u16::MAX as usize);
 const _: () = assert!(RECIPIENT_ENTRIES_MAX * (LOCAL_PART_OCTETS + 5) <= u32::MAX as usize);
 const _: () = assert!((LITERALS_MAX * LITERAL_OCTETS) as u64 <= LITERAL_FILE_OCTETS_MAX);
-const _: () = assert!(QP_BLANKS_HELD >= 4);
 const _: () = assert!(FIELD_NAMES_MAX <= 64);
+const _: () = assert!(REGEXES_MAX.is_multiple_of(64) && RULES_MAX + REGEXES_MAX <= 1 << 16);
+const _: () = assert!(SCAN_BLOCK_OCTETS / SCAN_SEGMENT_OCTETS < 64);
+const _: () = assert!(REGEXES_UNGATED_MAX as u64 * 2 < REGEX_UNITS_AN_OCTET);
 const _: () = assert!(SOCKETS_FOR_NEXT_HOPS < SOCKETS_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32_768);
 const _: () = assert!(RING_SUBMISSIONS <= RING_COMPLETIONS);

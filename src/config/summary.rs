@@ -33,6 +33,12 @@ fn write_summary(config: &Config, out: &mut String) -> Result {
     write_classes(&config.tables.policy, out)?;
     let rules = &config.tables.rules;
     writeln!(out, "scan     {} octets of tables, shared by all shards", rules.table_octets())?;
+    let cost = rules.cost();
+    writeln!(
+        out,
+        "work     at most {} units an octet of content and {} beside, whatever is sent",
+        cost.units_an_octet, cost.units_at_once
+    )?;
     writeln!(out, "memory   {} for message bodies", shown_octets(config.body_memory_octets))?;
     if let Some(admin) = &config.admin {
         let reload = if admin.token.is_some() { ", POST /reload with a token" } else { "" };

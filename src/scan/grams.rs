@@ -13,7 +13,7 @@
 
 use super::literals::Asked;
 use super::scratch::{BlockHits, Search};
-use crate::limits::{GRAM_BUCKET_MAX, GRAM_REACH, LITERAL_OCTETS, SCAN_BLOCK_OCTETS};
+use crate::limits::{GRAM_BUCKET_MAX, GRAM_REACH, SCAN_BLOCK_OCTETS};
 use std::hash::BuildHasher;
 
 /// Octets of a wide window, and of a narrow one.
@@ -21,21 +21,25 @@ const WIDE: usize = 8;
 const NARROW: usize = 4;
 
 /// The block in lower case, with the octets before it and room for a window at its very start.
-pub(super) const FOLDED_OCTETS: usize = WIDE + LITERAL_OCTETS + SCAN_BLOCK_OCTETS;
+pub(super) const FOLDED_OCTETS: usize = WIDE + TAIL_OCTETS + SCAN_BLOCK_OCTETS;
 
-/// Octets of the shortest literal that has an anchor.
-pub(super) const ANCHORED_OCTETS_MIN: usize = NARROW;
+/// Octets of the shortest and of the longest literal that has an anchor. The last octets of a text
+/// are kept for the longest, so it should not be very long.
+pub(super) const ANCHORED_OCTETS: std::ops::RangeInclusive<usize> = NARROW..=TAIL_OCTETS;
+
+/// Octets of a text that are kept for the next block.
+const TAIL_OCTETS: usize = 96;
 
 /// The last octets of a text, in lower case: as many as the longest literal has but one.
 #[derive(Clone, Debug)]
 pub(super) struct Tail {
-    octets: [u8; LITERAL_OCTETS],
-    length: u16,
+    octets: [u8; TAIL_OCTETS],
+    length: u8,
 }
 
 impl Default for Tail {
     fn default() -> Tail {
-        Tail { octets: [0; LITERAL_OCTETS], length: 0 }
+        Tail { octets: [0; TAIL_OCTETS], length: 0 }
     }
 }
 
@@ -52,7 +56,7 @@ pub(super) struct Grams {
 const CANDIDATES: usize = 32;
 
 impl Grams {
-    /// Builds the set from literals in lower case of at least [`ANCHORED_OCTETS_MIN`] octets, each
+    /// Builds the set from literals in lower case of [`ANCHORED_OCTETS`], each
     /// with its rules. Gives back those for which every bucket is full.
     pub(super) fn build<'a>(literals: Vec<Asked<'a>>) -> (Grams, Vec<Asked<'a>>) {
         // The multiplier differs from process to process, so that nobody can compute beforehand
@@ -80,7 +84,7 @@ impl Grams {
     /// Looks at the next block of a text.
     pub(super) fn walk(&self, tail: &mut Tail, block: &[u8], search: &mut Search) {
         debug_assert!(block.len() <= SCAN_BLOCK_OCTETS);
-        let Search { hits, folded } = search;
+        let Search { hits, folded, .. } = search;
         let before = usize::from(tail.length);
         let behind = before + block.len();
         let text = &mut folded[..WIDE + behind];
@@ -95,7 +99,7 @@ impl Grams {
         }
         let kept = behind.min(self.longest.saturating_sub(1));
         tail.octets[..kept].copy_from_slice(&text[WIDE + behind - kept..]);
-        tail.length = kept as u16;
+        tail.length = kept as u8;
     }
 }
 

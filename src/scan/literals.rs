@@ -3,9 +3,9 @@
 //! Each octet is looked at a bounded number of times, so what was found depends on the octets alone
 //! and not on how they came. A set whose full transition table stays inside the processor's caches
 //! is such a table (`lanes`); a larger one is known by windows of its literals (`grams`), but for
-//! the literals that are too short for one, or too much alike.
+//! the literals that are too short or too long for that, or too much alike.
 
-use super::grams::{ANCHORED_OCTETS_MIN, Grams, Tail};
+use super::grams::{ANCHORED_OCTETS, Grams, Tail};
 use super::lanes::{Lanes, table_octets};
 use super::scratch::Search;
 use crate::limits::{FULL_TABLE_OCTETS, SCAN_BLOCK_OCTETS};
@@ -56,7 +56,7 @@ impl Literals {
             return Some(Literals { lanes: in_table(asked)?, grams: None });
         }
         let (long, mut rest): (Vec<Asked>, Vec<Asked>) =
-            asked.into_iter().partition(|(literal, _)| literal.len() >= ANCHORED_OCTETS_MIN);
+            asked.into_iter().partition(|(literal, _)| ANCHORED_OCTETS.contains(&literal.len()));
         let (grams, crowded) = Grams::build(long);
         rest.extend(crowded);
         rest.sort_unstable();
@@ -148,7 +148,7 @@ mod tests {
         let (mut state, mut start, mut all) = (literals.start(), 0, Firsts::new());
         for block in pieces.into_iter().flat_map(|piece| piece.chunks(SCAN_BLOCK_OCTETS)) {
             scratch::with(|scratch| {
-                scratch.search.hits.prepare(usize::from(u16::MAX) + 1);
+                scratch.search.hits.prepare(usize::from(u16::MAX) + 1, 0);
                 literals.walk(&mut state, block, &mut scratch.search);
                 scratch.search.hits.drain(|rule, hits| {
                     all.push((rule, start + hits.first as usize + 1));
