@@ -22,11 +22,23 @@ pub const REPLY_LINE_OCTETS: usize = 512;
 /// Octets of a local-part. RFC 5321 4.5.3.1.1.
 pub const LOCAL_PART_OCTETS: usize = 64;
 
+/// Octets of a text line without its CRLF and without a stuffed dot. RFC 5321 4.5.3.1.6. Longer ones
+/// are passed on, unless a listener is told to refuse them.
+pub const TEXT_LINE_OCTETS: usize = 998;
+
 /// Octets of a domain. RFC 5321 4.5.3.1.2.
 pub const DOMAIN_OCTETS: usize = 255;
 
 /// Octets of a path with its angle brackets. RFC 5321 4.5.3.1.3.
 pub const PATH_OCTETS: usize = 256;
+
+/// Octets of a reverse-path's local-part. RFC 5321 4.5.3.1 asks that nothing is refused for its length
+/// that can be coped with, and senders put a whole address of 64 and 255 octets, with a name and a mark
+/// of their own around it, into theirs (VERP). Nothing is ever looked up by it.
+pub const REVERSE_LOCAL_PART_OCTETS: usize = 384;
+
+/// Octets of a reverse-path with its angle brackets.
+pub const REVERSE_PATH_OCTETS: usize = REVERSE_LOCAL_PART_OCTETS + 1 + DOMAIN_OCTETS + 2;
 
 /// Characters of an ENVID value. RFC 3461 4.4.
 pub const ENVID_OCTETS: usize = 100;
@@ -705,7 +717,8 @@ pub const FILE_LOOK: Duration = Duration::from_secs(2);
 
 // ---- relations ----------------------------------------------------------------------------
 
-const _: () = assert!(PATH_OCTETS < COMMAND_LINE_OCTETS);
+const _: () = assert!(PATH_OCTETS < REVERSE_PATH_OCTETS);
+const _: () = assert!(REVERSE_PATH_OCTETS + ORCPT_OCTETS < COMMAND_LINE_OCTETS);
 const _: () = assert!((COMMAND_LINE_OCTETS as u64) < COMMAND_LINE_SWALLOWED_OCTETS);
 const _: () = assert!(RECIPIENTS_DEFAULT >= 100 && RECEIVED_DEFAULT >= 100);
 const _: () = assert!(RECIPIENTS_MAX <= LIMIT_VALUE_MAX as usize);

@@ -61,12 +61,17 @@ fn write_listener(addresses: &str, listener: &Listener, out: &mut String) -> Res
         Newlines::Reject => "refused",
         Newlines::Normalize => "taken as line ends",
     };
+    let long_lines =
+        if listener.long_lines_refused { ", as are lines over 998 octets" } else { "" };
     let (recipients, messages) = (listener.recipients_max, listener.messages_max);
     writeln!(
         out,
         "         messages of {size}, {recipients} recipients each, {messages} a connection; bare LF \
-         is {newlines}"
+         is {newlines}{long_lines}"
     )?;
+    if listener.lenient_commands {
+        writeln!(out, "         a bare LF ends a command line")?;
+    }
     let tls = match listener.tls.as_ref().map(|tls| tls.mode) {
         None => "no TLS",
         Some(TlsMode::Offered) => "TLS offered",

@@ -260,6 +260,10 @@ enum Connection {
 impl Session {
     /// A session on a connection that was just made.
     pub fn new(listener: Arc<Listener>, shared: Shared, client: Client, now: Now) -> Session {
+        let lines = match listener.lenient_commands {
+            true => LineReader::lenient(),
+            false => LineReader::default(),
+        };
         let mut session = Session {
             listener,
             shared,
@@ -271,7 +275,7 @@ impl Session {
             state: State::Ready,
             welcomed: false,
             greeting: None,
-            lines: LineReader::default(),
+            lines,
             pending: Pending::default(),
             out: Vec::new(),
             unsent_octets: 0,

@@ -15,6 +15,8 @@ pub struct LineReader {
     /// Octets of an overlong line, once it is one.
     swallowed: u64,
     swallowed_cr: bool,
+    /// A bare LF ends a line, too.
+    bare_lf_ends: bool,
 }
 
 /// One command line, without its CRLF.
@@ -31,6 +33,12 @@ pub enum Line<'a> {
 }
 
 impl LineReader {
+    /// A reader for which a bare LF ends a line, too: for what is no mail client, such as a health
+    /// check. RFC 5321 2.3.8 has lines end with CRLF only.
+    pub fn lenient() -> LineReader {
+        LineReader { bare_lf_ends: true, ..LineReader::default() }
+    }
+
     /// The next line of `input`, which is advanced behind it. `None` when `input` holds no line end:
     /// then all of it was taken.
     pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Line<'s>> {
@@ -69,7 +77,7 @@ impl LineReader {
                 Some(index) => input.get(index),
                 None => self.kept.last(),
             };
-            if before == Some(&b'\r') {
+            if self.bare_lf_ends || before == Some(&b'\r') {
                 return Some(feed + 1);
             }
             from = feed + 1;
@@ -93,6 +101,7 @@ impl LineReader {
         let ended_before = self.swallowed_cr && input.first() == Some(&b'\n');
         let length = match ended_before {
             true => Some(1),
+            false if self.bare_lf_ends => memchr(b'\n', input).map(|at| at + 1),
             false => memchr::memmem::find(input, b"\r\n").map(|at| at + 2),
         };
         let taken = length.unwrap_or(input.len());
@@ -110,9 +119,10 @@ impl LineReader {
     }
 }
 
-/// The line without its CRLF, if it holds no control octet that could end it elsewhere.
+/// The line without its end, if it holds no control octet that could end it elsewhere.
 fn checked(line: &[u8]) -> Line<'_> {
-    let line = &line[..line.len() - 2];
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
     // RFC 5321 2.3.8: a client must not send CR or LF alone, and a line ends with CRLF only.
     match memchr3(b'\r', b'\n', 0, line) {
         Some(_) => Line::BareControl,
@@ -126,7 +136,10 @@ mod tests {
 
     /// All lines of a stream, cut into pieces of `size` octets.
     fn lines(stream: &[u8], size: usize) -> Vec<String> {
-        let mut reader = LineReader::default();
+        lines_by(LineReader::default(), stream, size)
+    }
+
+    fn lines_by(mut reader: LineReader, stream: &[u8], size: usize) -> Vec<String> {
         let mut found = Vec::new();
         for mut piece in stream.chunks(size) {
             while let Some(line) = reader.next(&mut piece) {
@@ -165,6 +178,25 @@ mod tests {
         let endless = vec![b'x'; COMMAND_LINE_SWALLOWED_OCTETS as usize + 1];
         assert_eq!(lines(&endless, 16_384), ["Endless"]);
         assert_eq!(lines(&endless, endless.len()), ["Endless"]);
+    }
+
+    #[test]
+    fn a_lenient_reader_takes_a_bare_lf_for_a_line_end_and_nothing_else() {
+        let long = [vec![b'x'; COMMAND_LINE_OCTETS], b"\nNOOP\n".to_vec()].concat();
+        let table: [(&[u8], &[&str]); 2] = [
+            (
+                b"EHLO a\nNOOP\r\n\n\r\nX\rY\nN\0\n\r\r\nQUIT\nrest",
+                &["EHLO a", "NOOP", "", "", "BareControl", "BareControl", "BareControl", "QUIT"],
+            ),
+            (&long, &["TooLong", "NOOP"]),
+        ];
+        for (stream, expected) in table {
+            for size in 1..=stream.len().min(100) {
+                let found = lines_by(LineReader::lenient(), stream, size);
+                assert_eq!(found, expected, "pieces of {size}");
+            }
+            assert_eq!(lines_by(LineReader::lenient(), stream, stream.len()), expected);
+        }
     }
 
     #[test]

@@ -158,6 +158,8 @@ pub const NO_ROOM_NOW: Reply = Reply::new(452, 3, 1, "not enough space now");
 
 /// Bare CR, bare LF or NUL in the content. RFC 5321 2.3.8, 4.1.1.4.
 pub const BARE_NEWLINE: Reply = Reply::new(550, 5, 2, "message holds a bare CR, bare LF or NUL");
+/// A text line over the limit, where the listener refuses them. RFC 5321 4.5.3.1.6.
+pub const TEXT_LINE_TOO_LONG: Reply = Reply::new(550, 6, 0, "message has a line over 998 octets");
 /// Too many Received fields. RFC 5321 6.3.
 pub const LOOP: Reply = Reply::new(554, 4, 6, "too many hops, this is a loop");
 /// Policy refuses the content.

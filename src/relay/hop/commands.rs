@@ -2,10 +2,10 @@
 
 use super::envelope::Step;
 use super::{Delivery, Hop};
-use crate::limits::HOP_XCLIENT_OCTETS;
+use crate::limits::{HOP_XCLIENT_OCTETS, ORCPT_OCTETS};
 use crate::relay::offers::Attributes;
 use crate::relay::plan::Origin;
-use crate::wire::{BodyKind, Notify, Ret, encode_xtext};
+use crate::wire::{BodyKind, Notify, Ret, encode_xtext, unitext_in_seven_bits};
 use core::net::IpAddr;
 
 impl Hop {
@@ -32,8 +32,20 @@ impl Hop {
         out.push(b'>');
         if self.offers.dsn {
             write_notify(recipient.notify, out);
-            write_value(b" ORCPT=", recipient.orcpt.as_deref(), out);
+            self.write_orcpt(recipient.orcpt.as_deref(), out);
         }
+    }
+
+    /// RFC 6533 3: an address in UTF-8 goes out as it came to a server that offers SMTPUTF8, and in
+    /// seven bits to any other. RFC 3461 4.2: what grows over 500 characters by that goes not at all,
+    /// and a notice then names the address that the recipient has now.
+    fn write_orcpt(&self, orcpt: Option<&[u8]>, out: &mut Vec<u8>) {
+        let Some(orcpt) = orcpt else { return };
+        if self.offers.smtputf8 || orcpt.is_ascii() {
+            return write_value(b" ORCPT=", Some(orcpt), out);
+        }
+        let converted = unitext_in_seven_bits(orcpt);
+        write_value(b" ORCPT=", Some(&*converted).filter(|it| it.len() <= ORCPT_OCTETS), out);
     }
 
     /// MAIL with the parameters that the next hop offers.

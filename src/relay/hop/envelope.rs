@@ -79,7 +79,7 @@ impl Hop {
     }
 
     fn offer(&mut self, delivery: Box<Delivery>, turn: &mut Turn<'_>) {
-        // RFC 9422 5: no more RCPTs in one transaction than the server has said.
+        // RFC 9422 4.2: no more RCPTs in one transaction than the server has said.
         let most = self.offers.recipients_max.unwrap_or(usize::MAX);
         let places: Vec<usize> = delivery.open().take(most).collect();
         let reused = std::mem::replace(&mut self.used, true);
