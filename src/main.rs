@@ -6,6 +6,7 @@ use postern::control::{self, Served};
 use postern::relay::Protocol;
 use postern::shard::gateway::{Gateway, GatewaySettings, cpus_allowed};
 use postern::tools;
+use postern::tools::load::LoadArguments;
 use postern::tools::sink::{Kept, Script, SinkListener};
 use std::error::Error;
 use std::net::TcpListener;
@@ -72,6 +73,8 @@ enum Command {
         #[arg(long)]
         keep: Option<PathBuf>,
     },
+    /// Be a crowd of clients: bring messages to a server and say how it answered, and how fast.
+    Load(LoadArguments),
 }
 
 fn main() -> ExitCode {
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
             script(&answer, &offer, &without)
                 .and_then(|script| sink(&address, lmtp, script, keep.as_deref()))
         }
+        Command::Load(arguments) => load(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -125,6 +129,8 @@ told_in_one_line!(
     control::ControlError,
     postern::shard::gateway::GatewayError,
     postern::shard::executor::ShardPanicked,
+    tools::load::ArgumentFault,
+    tools::load::LoadFault,
     tools::sink::OfferFault,
     tools::sink::ScriptFault,
 );
@@ -211,5 +217,14 @@ fn sink(address: &str, lmtp: bool, script: Script, keep: Option<&Path>) -> Resul
     eprintln!("postern: sink listens on {address}; stop with Ctrl-C");
     tools::sink::watch(&kept, keep)?;
     drop(serving);
+    Ok(())
+}
+
+fn load(arguments: &LoadArguments) -> Result<(), Failure> {
+    let report = tools::load::run(arguments.load()?)?;
+    match arguments.json {
+        true => println!("{}", report.to_json()),
+        false => print!("{report}"),
+    }
     Ok(())
 }
