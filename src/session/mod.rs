@@ -24,6 +24,7 @@ mod pending;
 mod record;
 mod recording;
 mod settings;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -32,6 +33,7 @@ mod trust;
 pub use record::{End, RecipientRecord, Record};
 pub use recording::LedgerLine;
 pub use settings::{Listener, ListenerTls, Mixed, Offer, ResumeLevel, Tables, TlsMode};
+pub use sources::{Place, Source, Sources};
 pub use trust::{Networks, Trust};
 
 use crate::ledger::{self, Resumes};
@@ -120,12 +122,14 @@ pub struct Shared {
     pub tally: Rc<Tally>,
     /// What is known of the routes.
     pub board: Board,
+    /// What is known of those who connect.
+    pub sources: Sources,
     /// The way to the ledger, if there is one.
     pub ledger: Option<LedgerLine>,
 }
 
 /// Who is at the other end.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Client {
     /// Its address; `None` for a unix socket.
     pub address: Option<IpAddr>,
@@ -135,6 +139,10 @@ pub struct Client {
     pub session_id: String,
     /// A number that no other session of this shard has in the life of the process.
     pub seat: u64,
+    /// Which listener it came to, by number: sources are counted apart for each.
+    pub listener: u32,
+    /// Where it is counted; `None` for one whose source is not known, or not yet.
+    pub place: Option<Place>,
 }
 
 /// What a session wants done.
@@ -317,6 +325,9 @@ impl Session {
     /// The handshake that [`Effect::StartTls`] began is done. If it fails, the connection is lost.
     pub fn secured(&mut self, facts: TlsFacts, now: Now) {
         if matches!(self.state, State::Handshake) {
+            if let Some(place) = &mut self.client.place {
+                place.handshake_ended();
+            }
             self.tls = Some(Box::new(facts));
             self.start_afresh();
             self.welcome(&mut &[][..], now);
@@ -381,6 +392,7 @@ impl Session {
             Gone::Lost => {
                 self.connection = Connection::Lost;
                 self.pending = Pending::default();
+                self.client.place = None;
             }
         }
         self.settle(now);
@@ -722,6 +734,7 @@ impl Session {
         }
         self.connection = Connection::Lost;
         self.pending = Pending::default();
+        self.client.place = None;
         self.effects.push_back(Effect::Abort);
         // What the relay is at work on is brought to its end.
         if !matches!(self.state, State::Committing(_)) {
@@ -735,6 +748,7 @@ impl Session {
             self.flush(now);
             self.pending = Pending::default();
             self.state = State::Closed;
+            self.client.place = None;
             self.gone_recorded();
             self.effects.push_back(Effect::Close);
         }

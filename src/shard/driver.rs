@@ -11,13 +11,12 @@ use super::links::{Links, Who};
 use super::mailbox::{Letter, Mailbox};
 use super::ring::{Close, Counters, Event, Ring};
 use super::socket::SocketId;
-use super::sources::Sources;
 use super::stores::Stores;
 use super::wheel::{Timer, Wheel};
 use crate::limits::DRAIN_TIMEOUT;
 use crate::now::{Now, Tick};
 use crate::relay::{HopId, Relay, Routes};
-use crate::session::{Gone, Listener, Record, Session, Shared, Tables};
+use crate::session::{Gone, Listener, Record, Session, Shared, Sources, Tables};
 use crate::tally::{Counts, Tally};
 use crate::tls::TlsFacts;
 use crate::wire::Budget;
@@ -75,7 +74,6 @@ pub(super) struct Core {
     pub(super) sessions_made: u32,
     pub(super) clients_open: u32,
     pub(super) under_load: bool,
-    pub(super) sources: Sources,
     /// Who is at which socket.
     pub(super) links: Links,
     pub(super) hop_sockets: HashMap<HopId, SocketId, foldhash::fast::RandomState>,
@@ -123,6 +121,7 @@ impl Core {
             budget: Budget::new(parts.body_memory_octets),
             tally: Rc::new(Tally::default()),
             board: relay.board(),
+            sources: Sources::default(),
             ledger: None,
         };
         Core {
@@ -134,7 +133,6 @@ impl Core {
             sessions_made: 0,
             clients_open: 0,
             under_load: false,
-            sources: Sources::default(),
             links: Links::default(),
             hop_sockets: HashMap::default(),
             stirred: VecDeque::new(),
