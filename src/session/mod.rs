@@ -389,13 +389,19 @@ impl Session {
                 self.connection = Connection::HalfClosed;
             }
             Gone::HalfClosed => {}
-            Gone::Lost => {
-                self.connection = Connection::Lost;
-                self.pending = Pending::default();
-                self.client.place = None;
-            }
+            Gone::Lost => self.lose_connection(),
         }
         self.settle(now);
+    }
+
+    /// The peer broke TLS, in the handshake or later, or did not want it: the connection is dead.
+    pub fn tls_failed(&mut self, why: &str, now: Now) {
+        if !self.outlives_client() {
+            self.note_broken(why, now);
+            self.lose_connection();
+            self.close(now);
+        }
+        self.peer_closed(Gone::Lost, now);
     }
 
     /// The deadline has come.
@@ -439,7 +445,11 @@ impl Session {
     /// brought to its end.
     pub fn drain(&mut self, now: Now) {
         match self.state {
-            State::Proxy(_) | State::Handshake => self.close(now),
+            // Neither would understand a reply.
+            State::Proxy(_) | State::Handshake => {
+                self.note_end(replies::SHUTTING_DOWN.text(), now);
+                self.close(now);
+            }
             State::Closing { .. } | State::Closed => {}
             _ if self.is_busy() => {}
             _ => self.end_session(&replies::SHUTTING_DOWN, now),
@@ -728,19 +738,28 @@ impl Session {
     /// Leaves without a word.
     fn abandon(&mut self, why: &str, now: Now) {
         self.shared.tally.timeouts.count();
-        // What ended before was noted then.
-        if !self.lose_message(why, now) && !matches!(self.state, State::Closing { .. }) {
-            self.note_end(why, now);
-        }
-        self.connection = Connection::Lost;
-        self.pending = Pending::default();
-        self.client.place = None;
+        self.note_broken(why, now);
+        self.lose_connection();
         self.effects.push_back(Effect::Abort);
         // What the relay is at work on is brought to its end.
         if !matches!(self.state, State::Committing(_)) {
             self.close(now);
         }
         self.settle(now);
+    }
+
+    /// Notes what an end without a word breaks off.
+    fn note_broken(&mut self, why: &str, now: Now) {
+        let ended_before = matches!(self.state, State::Closing { .. } | State::Closed);
+        if !self.lose_message(why, now) && !ended_before {
+            self.note_end(why, now);
+        }
+    }
+
+    fn lose_connection(&mut self) {
+        self.connection = Connection::Lost;
+        self.pending = Pending::default();
+        self.client.place = None;
     }
 
     fn close(&mut self, now: Now) {

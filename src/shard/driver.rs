@@ -16,9 +16,9 @@ use super::wheel::{Timer, Wheel};
 use crate::limits::DRAIN_TIMEOUT;
 use crate::now::{Now, Tick};
 use crate::relay::{HopId, Relay, Routes};
-use crate::session::{Gone, Listener, Record, Session, Shared, Sources, Tables};
+use crate::session::{End, Gone, Listener, Record, Session, Shared, Sources, Tables};
 use crate::tally::{Counts, Tally};
-use crate::tls::TlsFacts;
+use crate::tls::{TlsFacts, TlsFault};
 use crate::wire::Budget;
 use hdrhistogram::Histogram;
 use slab::Slab;
@@ -166,8 +166,8 @@ impl Core {
         }
         plain.clear();
         self.plain = plain;
-        if opened.failed {
-            self.tls_failed(ring, socket, who);
+        if let Some(fault) = opened.failed {
+            self.tls_failed(ring, socket, who, &fault);
         } else if opened.closed {
             self.peer_closed(ring, socket);
         }
@@ -229,10 +229,15 @@ impl Core {
     }
 
     /// A peer broke TLS, or does not want it: it has an alert, and no octet in clear.
-    fn tls_failed(&mut self, ring: &mut Ring, socket: SocketId, who: Who) {
+    fn tls_failed(&mut self, ring: &mut Ring, socket: SocketId, who: Who, fault: &TlsFault) {
         self.part(ring, socket);
-        if let Who::Hop(_) = who {
-            self.shared.tally.next_hop_tls_failed.count();
+        match who {
+            Who::Client(index) => {
+                let why = fault.to_string();
+                self.with_session(index, |session, now| session.tls_failed(&why, now));
+            }
+            Who::Hop(_) => self.shared.tally.next_hop_tls_failed.count(),
+            Who::Nobody => {}
         }
         self.gone(who);
     }
@@ -271,8 +276,11 @@ impl Core {
     }
 
     pub(super) fn record(&mut self, record: Record) {
-        let us = self.clock.now().tick.since(record.ended_at).as_micros();
-        self.decision_us.saturating_record(u64::try_from(us).unwrap_or(u64::MAX));
+        // What was lost, or ended outside of a message, has no decision that took time.
+        if matches!(record.end, End::Replied | End::Unseen) {
+            let us = self.clock.now().tick.since(record.ended_at).as_micros();
+            self.decision_us.saturating_record(u64::try_from(us).unwrap_or(u64::MAX));
+        }
         if let Some(log) = &mut self.parts.log
             && log.push(record).is_err()
         {
