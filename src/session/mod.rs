@@ -603,6 +603,8 @@ impl Session {
             Some(Line::Whole(line)) => self.command(line, input, now),
             Some(Line::BareControl) => self.fault(&replies::BARE_CONTROL, now),
             Some(Line::TooLong) => self.fault(&replies::LINE_TOO_LONG, now),
+            // RFC 3030 2: the octets of a chunk follow its command at once, and are no commands.
+            Some(Line::BadBdat) => self.end_session(&replies::BAD_CHUNK, now),
             Some(Line::Endless) => self.end_session(&replies::LINE_ENDLESS, now),
         }
         self.lines = lines;
