@@ -140,10 +140,10 @@ pub const ERRORS_DEFAULT: u32 = 20;
 /// Default of the commands without progress; the last of them closes.
 pub const JUNK_DEFAULT: u32 = 100;
 
-/// Default of the RCPTs of one connection for recipients that do not exist.
+/// Default of the RCPTs of one source for recipients that do not exist, in [`SOURCE_MEMORY`].
 pub const UNKNOWN_RECIPIENTS_DEFAULT: u32 = 50;
 
-/// So many accepted RCPTs of a connection excuse one for a recipient that does not exist, beyond the
+/// So many accepted RCPTs of a source excuse one for a recipient that does not exist, beyond the
 /// number that is allowed to anybody: lists are a little stale, guesses are nearly all wrong.
 pub const KNOWN_FOR_ONE_UNKNOWN: u32 = 10;
 
@@ -435,8 +435,12 @@ pub const CONNECTIONS_PER_SOURCE_DEFAULT: u32 = 50;
 /// connections than usual has no more of them waiting to cost us a signature.
 pub const HANDSHAKES_PER_SOURCE: u32 = 50;
 
-/// Places in a shard's table of sources, of which each connection takes one at most.
-pub const SOURCES_MAX: usize = 65_536;
+/// Sources in a shard's table that are remembered for their guesses; the oldest make room.
+/// Beside them, each connection takes one place at most.
+pub const SOURCES_REMEMBERED_MAX: usize = 65_536;
+
+/// So long after a source's first guess its guesses count together, over all its connections.
+pub const SOURCE_MEMORY: Duration = HOUR;
 
 /// Per cent of the permitted connections from which on a shard is under load.
 pub const LOAD_FROM_PERCENT: u32 = 80;
@@ -754,7 +758,6 @@ const _: () = assert!(LEDGER_ANSWER_TIMEOUT.as_secs() < 60);
 const _: () = assert!(
     HOP_DELIVERY_TIMEOUT.as_secs() + SCAN_BUDGET_MAX.as_secs() < LEDGER_COMMIT_MAX.as_secs()
 );
-const _: () = assert!(SOCKETS_MAX as usize <= SOURCES_MAX);
 const _: () = assert!(LOAD_UNTIL_PERCENT < LOAD_FROM_PERCENT && LOAD_FROM_PERCENT < 100);
 const _: () = assert!(WHEEL_SLOTS.is_power_of_two() && WHEEL_SLOTS.is_multiple_of(64));
 const _: () = assert!(TICK_BUSY_MS < TICK_IDLE_MS && PREEMPT_TIMER_MS >= 100);

@@ -24,6 +24,7 @@ mod pending;
 mod record;
 mod recording;
 mod settings;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -32,6 +33,7 @@ mod trust;
 pub use record::{End, RecipientRecord, Record};
 pub use recording::LedgerLine;
 pub use settings::{Listener, ListenerTls, Mixed, Offer, ResumeLevel, Tables, TlsMode};
+pub use sources::{Place, Source, Sources};
 pub use trust::{Networks, Trust};
 
 use crate::ledger::{self, Resumes};
@@ -120,12 +122,14 @@ pub struct Shared {
     pub tally: Rc<Tally>,
     /// What is known of the routes.
     pub board: Board,
+    /// What is known of those who connect.
+    pub sources: Sources,
     /// The way to the ledger, if there is one.
     pub ledger: Option<LedgerLine>,
 }
 
 /// Who is at the other end.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Client {
     /// Its address; `None` for a unix socket.
     pub address: Option<IpAddr>,
@@ -135,6 +139,10 @@ pub struct Client {
     pub session_id: String,
     /// A number that no other session of this shard has in the life of the process.
     pub seat: u64,
+    /// Which listener it came to, by number: sources are counted apart for each.
+    pub listener: u32,
+    /// Where it is counted; `None` for one whose source is not known, or not yet.
+    pub place: Option<Place>,
 }
 
 /// What a session wants done.
@@ -317,6 +325,9 @@ impl Session {
     /// The handshake that [`Effect::StartTls`] began is done. If it fails, the connection is lost.
     pub fn secured(&mut self, facts: TlsFacts, now: Now) {
         if matches!(self.state, State::Handshake) {
+            if let Some(place) = &mut self.client.place {
+                place.handshake_ended();
+            }
             self.tls = Some(Box::new(facts));
             self.start_afresh();
             self.welcome(&mut &[][..], now);
@@ -378,12 +389,19 @@ impl Session {
                 self.connection = Connection::HalfClosed;
             }
             Gone::HalfClosed => {}
-            Gone::Lost => {
-                self.connection = Connection::Lost;
-                self.pending = Pending::default();
-            }
+            Gone::Lost => self.lose_connection(),
         }
         self.settle(now);
+    }
+
+    /// The peer broke TLS, in the handshake or later, or did not want it: the connection is dead.
+    pub fn tls_failed(&mut self, why: &str, now: Now) {
+        if !self.outlives_client() {
+            self.note_broken(why, now);
+            self.lose_connection();
+            self.close(now);
+        }
+        self.peer_closed(Gone::Lost, now);
     }
 
     /// The deadline has come.
@@ -427,7 +445,11 @@ impl Session {
     /// brought to its end.
     pub fn drain(&mut self, now: Now) {
         match self.state {
-            State::Proxy(_) | State::Handshake => self.close(now),
+            // Neither would understand a reply.
+            State::Proxy(_) | State::Handshake => {
+                self.note_end(replies::SHUTTING_DOWN.text(), now);
+                self.close(now);
+            }
             State::Closing { .. } | State::Closed => {}
             _ if self.is_busy() => {}
             _ => self.end_session(&replies::SHUTTING_DOWN, now),
@@ -586,6 +608,8 @@ impl Session {
             Some(Line::Whole(line)) => self.command(line, input, now),
             Some(Line::BareControl) => self.fault(&replies::BARE_CONTROL, now),
             Some(Line::TooLong) => self.fault(&replies::LINE_TOO_LONG, now),
+            // RFC 3030 2: the octets of a chunk follow its command at once, and are no commands.
+            Some(Line::BadBdat) => self.end_session(&replies::BAD_CHUNK, now),
             Some(Line::Endless) => self.end_session(&replies::LINE_ENDLESS, now),
         }
         self.lines = lines;
@@ -721,12 +745,8 @@ impl Session {
     /// Leaves without a word.
     fn abandon(&mut self, why: &str, now: Now) {
         self.shared.tally.timeouts.count();
-        // What ended before was noted then.
-        if !self.lose_message(why, now) && !matches!(self.state, State::Closing { .. }) {
-            self.note_end(why, now);
-        }
-        self.connection = Connection::Lost;
-        self.pending = Pending::default();
+        self.note_broken(why, now);
+        self.lose_connection();
         self.effects.push_back(Effect::Abort);
         // What the relay is at work on is brought to its end.
         if !matches!(self.state, State::Committing(_)) {
@@ -735,11 +755,26 @@ impl Session {
         self.settle(now);
     }
 
+    /// Notes what an end without a word breaks off.
+    fn note_broken(&mut self, why: &str, now: Now) {
+        let ended_before = matches!(self.state, State::Closing { .. } | State::Closed);
+        if !self.lose_message(why, now) && !ended_before {
+            self.note_end(why, now);
+        }
+    }
+
+    fn lose_connection(&mut self) {
+        self.connection = Connection::Lost;
+        self.pending = Pending::default();
+        self.client.place = None;
+    }
+
     fn close(&mut self, now: Now) {
         if !matches!(self.state, State::Closed) {
             self.flush(now);
             self.pending = Pending::default();
             self.state = State::Closed;
+            self.client.place = None;
             self.gone_recorded();
             self.effects.push_back(Effect::Close);
         }

@@ -11,15 +11,14 @@ use super::links::{Links, Who};
 use super::mailbox::{Letter, Mailbox};
 use super::ring::{Close, Counters, Event, Ring};
 use super::socket::SocketId;
-use super::sources::Sources;
 use super::stores::Stores;
 use super::wheel::{Timer, Wheel};
 use crate::limits::DRAIN_TIMEOUT;
 use crate::now::{Now, Tick};
 use crate::relay::{HopId, Relay, Routes};
-use crate::session::{Gone, Listener, Record, Session, Shared, Tables};
+use crate::session::{End, Gone, Listener, Record, Session, Shared, Sources, Tables};
 use crate::tally::{Counts, Tally};
-use crate::tls::TlsFacts;
+use crate::tls::{TlsFacts, TlsFault};
 use crate::wire::Budget;
 use hdrhistogram::Histogram;
 use slab::Slab;
@@ -75,7 +74,6 @@ pub(super) struct Core {
     pub(super) sessions_made: u32,
     pub(super) clients_open: u32,
     pub(super) under_load: bool,
-    pub(super) sources: Sources,
     /// Who is at which socket.
     pub(super) links: Links,
     pub(super) hop_sockets: HashMap<HopId, SocketId, foldhash::fast::RandomState>,
@@ -123,6 +121,7 @@ impl Core {
             budget: Budget::new(parts.body_memory_octets),
             tally: Rc::new(Tally::default()),
             board: relay.board(),
+            sources: Sources::default(),
             ledger: None,
         };
         Core {
@@ -134,7 +133,6 @@ impl Core {
             sessions_made: 0,
             clients_open: 0,
             under_load: false,
-            sources: Sources::default(),
             links: Links::default(),
             hop_sockets: HashMap::default(),
             stirred: VecDeque::new(),
@@ -168,8 +166,8 @@ impl Core {
         }
         plain.clear();
         self.plain = plain;
-        if opened.failed {
-            self.tls_failed(ring, socket, who);
+        if let Some(fault) = opened.failed {
+            self.tls_failed(ring, socket, who, &fault);
         } else if opened.closed {
             self.peer_closed(ring, socket);
         }
@@ -231,10 +229,15 @@ impl Core {
     }
 
     /// A peer broke TLS, or does not want it: it has an alert, and no octet in clear.
-    fn tls_failed(&mut self, ring: &mut Ring, socket: SocketId, who: Who) {
+    fn tls_failed(&mut self, ring: &mut Ring, socket: SocketId, who: Who, fault: &TlsFault) {
         self.part(ring, socket);
-        if let Who::Hop(_) = who {
-            self.shared.tally.next_hop_tls_failed.count();
+        match who {
+            Who::Client(index) => {
+                let why = fault.to_string();
+                self.with_session(index, |session, now| session.tls_failed(&why, now));
+            }
+            Who::Hop(_) => self.shared.tally.next_hop_tls_failed.count(),
+            Who::Nobody => {}
         }
         self.gone(who);
     }
@@ -273,8 +276,11 @@ impl Core {
     }
 
     pub(super) fn record(&mut self, record: Record) {
-        let us = self.clock.now().tick.since(record.ended_at).as_micros();
-        self.decision_us.saturating_record(u64::try_from(us).unwrap_or(u64::MAX));
+        // What was lost, or ended outside of a message, has no decision that took time.
+        if matches!(record.end, End::Replied | End::Unseen) {
+            let us = self.clock.now().tick.since(record.ended_at).as_micros();
+            self.decision_us.saturating_record(u64::try_from(us).unwrap_or(u64::MAX));
+        }
         if let Some(log) = &mut self.parts.log
             && log.push(record).is_err()
         {

@@ -29,7 +29,6 @@ pub mod listener;
 mod mailbox;
 pub mod ring;
 mod socket;
-mod sources;
 mod start;
 mod steer;
 mod stores;

@@ -15,6 +15,7 @@ pub struct LineReader {
     /// Octets of an overlong line, once it is one.
     swallowed: u64,
     swallowed_cr: bool,
+    swallowed_bdat: bool,
     /// A bare LF ends a line, too.
     bare_lf_ends: bool,
 }
@@ -28,6 +29,9 @@ pub enum Line<'a> {
     BareControl,
     /// A line over [`COMMAND_LINE_OCTETS`].
     TooLong,
+    /// A line that is one of these two, and a BDAT. How many octets follow it cannot be known, and
+    /// what follows must not be taken for commands.
+    BadBdat,
     /// [`COMMAND_LINE_SWALLOWED_OCTETS`] have come without a CRLF.
     Endless,
 }
@@ -56,8 +60,8 @@ impl LineReader {
         let (line, rest) = input.split_at(length);
         *input = rest;
         if self.kept.len() + line.len() > COMMAND_LINE_OCTETS {
-            self.kept = Vec::new();
-            return Some(Line::TooLong);
+            let kept = std::mem::take(&mut self.kept);
+            return Some(too_long(is_bdat(kept.iter().chain(line))));
         }
         if !continued {
             return Some(checked(line));
@@ -93,6 +97,7 @@ impl LineReader {
         }
         self.swallowed = (self.kept.len() + piece.len()) as u64;
         self.swallowed_cr = piece.last().or(self.kept.last()) == Some(&b'\r');
+        self.swallowed_bdat = is_bdat(self.kept.iter().chain(piece));
         self.kept = Vec::new();
     }
 
@@ -115,8 +120,17 @@ impl LineReader {
         }
         length?;
         self.swallowed = 0;
-        Some(Line::TooLong)
+        Some(too_long(self.swallowed_bdat))
     }
+}
+
+fn too_long(bdat: bool) -> Line<'static> {
+    if bdat { Line::BadBdat } else { Line::TooLong }
+}
+
+/// Whether a line that cannot be read begins with BDAT, whatever stands behind that.
+fn is_bdat<'a>(line: impl Iterator<Item = &'a u8>) -> bool {
+    line.take(4).map(u8::to_ascii_uppercase).eq(*b"BDAT")
 }
 
 /// The line without its end, if it holds no control octet that could end it elsewhere.
@@ -125,6 +139,7 @@ fn checked(line: &[u8]) -> Line<'_> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     // RFC 5321 2.3.8: a client must not send CR or LF alone, and a line ends with CRLF only.
     match memchr3(b'\r', b'\n', 0, line) {
+        Some(_) if is_bdat(line.iter()) => Line::BadBdat,
         Some(_) => Line::BareControl,
         None => Line::Whole(line),
     }
@@ -196,6 +211,27 @@ mod tests {
                 assert_eq!(found, expected, "pieces of {size}");
             }
             assert_eq!(lines_by(LineReader::lenient(), stream, stream.len()), expected);
+        }
+    }
+
+    // A-15: the payload of a BDAT whose line cannot be read must not become commands.
+    #[test]
+    fn a_15_a_bdat_that_cannot_be_read_is_told_apart() {
+        let mut long = b"bDaT 5 ".to_vec();
+        long.resize(COMMAND_LINE_OCTETS - 1, b' ');
+        long.extend_from_slice(b"\r\n");
+        let table: [(&[u8], &str); 6] = [
+            (&long, "BadBdat"),
+            (&[&long[..7], &long].concat(), "BadBdat"),
+            (b"BDAT 5\0\r\n", "BadBdat"),
+            (b"BDAT 5\rLAST\r\n", "BadBdat"),
+            (b"BDAT\n5\r\n", "BadBdat"),
+            (b"BDA\0T 5\r\n", "BareControl"),
+        ];
+        for (line, told) in table {
+            for size in (1..20).chain(4_090..4_110) {
+                assert_eq!(lines(line, size), [told], "pieces of {size}");
+            }
         }
     }
 

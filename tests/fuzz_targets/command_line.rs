@@ -34,6 +34,7 @@ fn lines(pieces: &[&[u8]]) -> Vec<Told> {
                 Line::Whole(line) => Told::Whole(line.to_vec()),
                 Line::BareControl => Told::Refused("bare control"),
                 Line::TooLong => Told::Refused("too long"),
+                Line::BadBdat => Told::Refused("bad BDAT"),
                 // The session ends here.
                 Line::Endless => return lines,
             });

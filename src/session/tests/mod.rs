@@ -47,10 +47,12 @@ impl Lone {
             budget: Budget::new(body_octets),
             tally: Rc::new(Tally::default()),
             board,
+            sources: Sources::default(),
             ledger: None,
         };
         let session_id = "s1".to_owned();
-        let client = Client { address, port: Some(4711), session_id, seat: 1 };
+        let client =
+            Client { address, port: Some(4711), session_id, seat: 1, listener: 0, place: None };
         let tick = Tick::START;
         let mut lone = Lone {
             session: Session::new(Arc::new(listener), shared, client, now_at(tick)),
