@@ -20,6 +20,7 @@ mod grams;
 mod header;
 mod lanes;
 mod leaf;
+mod lent;
 mod literals;
 mod mailboxes;
 mod names;
@@ -34,6 +35,7 @@ mod words;
 
 pub use content_type::{Encoding, MediaType};
 pub use findings::{Findings, Hit, Score, Surface, TagId, TagSet, Tags};
+pub use lent::LentScanner;
 pub use rule_error::RuleError;
 pub use rules::{Condition, Cost, RuleSpec, Rules};
 
@@ -210,6 +212,11 @@ impl<W: Watch> Scanner<W> {
         self.rules = rules;
         self.findings = Findings::default();
         self.begin();
+    }
+
+    /// Waits for [`Scanner::reset`] with these rules instead of its own.
+    fn rest(&mut self, rules: Arc<Rules>) {
+        self.rules = rules;
     }
 
     /// What watches the scan.

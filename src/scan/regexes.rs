@@ -14,7 +14,7 @@ use regex_automata::{Input, MatchKind};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// The expressions of a rule set, by their numbers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct RegexSet {
     pub(super) all: Box<[Regex]>,
     /// Those that no literal gates.

@@ -83,7 +83,7 @@ impl Condition {
 /// (`7bit`, `8bit`, `binary`) are the raw octets, which have been walked already. When every rule
 /// that looks at decoded leaves also looks at the raw octets, the second walk over such a leaf can
 /// find nothing that the first did not, and it is left out; the hit is then noted as a raw one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Rules {
     tags: Tags,
     rules: Box<[Rule]>,
