@@ -17,6 +17,7 @@ pub struct LentScanner {
 
 #[derive(Default)]
 struct Idle {
+    #[expect(clippy::vec_box, reason = "the boxes themselves are lent")]
     scanners: Vec<Box<Scanner>>,
     /// What an idle scanner holds, lest tables that were swapped stay in memory.
     no_rules: Arc<Rules>,

@@ -11,7 +11,9 @@
 //! what the line is, and never goes back.
 
 mod charset;
+mod compile;
 mod content_type;
+mod cost;
 mod decode;
 mod fields;
 mod findings;
@@ -34,10 +36,11 @@ mod windows;
 mod words;
 
 pub use content_type::{Encoding, MediaType};
+pub use cost::{Cost, Tables};
 pub use findings::{Findings, Hit, Score, Surface, TagId, TagSet, Tags};
 pub use lent::LentScanner;
 pub use rule_error::RuleError;
-pub use rules::{Condition, Cost, RuleSpec, Rules};
+pub use rules::{Condition, RuleSpec, Rules};
 
 use crate::limits::LINE_HELD_OCTETS;
 use frames::Frames;

@@ -28,11 +28,6 @@ impl RegexSet {
         without.for_each(|(number, _)| set(&mut ungated, number));
         RegexSet { all: all.into(), ungated }
     }
-
-    /// Memory of the tables, in octets.
-    pub(super) fn table_octets(&self) -> usize {
-        self.all.iter().map(Regex::table_octets).sum()
-    }
 }
 
 /// A compiled expression.
@@ -87,8 +82,8 @@ impl Regex {
         Ok(Regex { rule, automaton, gates })
     }
 
-    /// Memory of the table, in octets.
-    fn table_octets(&self) -> usize {
+    /// Memory of its table, in octets.
+    pub(super) fn table_octets(&self) -> usize {
         self.automaton.memory_usage()
     }
 

@@ -1,4 +1,7 @@
-//! What stands beside the gateway: a next hop for tests, and a scan without a server.
+//! What stands beside the gateway: a next hop for tests, a scan without a server, and what a scan
+//! costs on this machine.
 
+pub mod calibrate;
+pub mod floods;
 pub mod scan;
 pub mod sink;
