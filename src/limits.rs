@@ -369,6 +369,14 @@ pub const SCAN_BLOCK_OCTETS: usize = 16 * 1024;
 /// than this is seen whole. A suspended message keeps two segments.
 pub const SCAN_SEGMENT_OCTETS: usize = 272;
 
+/// Literals of a rule set that are kept as they are: enough that texts made of them do not fit the
+/// processor's caches with the tables that they lead through.
+pub const LITERALS_SAMPLED: usize = 16_384;
+
+/// Scanners that a shard keeps for the next messages, of some 4 KiB each: as many messages come in at
+/// one time on a busy shard.
+pub const SCANNERS_IDLE_MAX: usize = 64;
+
 /// Octets of all tables of a rule set, which all shards share; more is refused when it is loaded.
 pub const TABLES_OCTETS: usize = 128 << 20;
 

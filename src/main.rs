@@ -182,7 +182,9 @@ fn what_next() -> &'static str {
 }
 
 fn check(path: &Path) -> Result<(), Failure> {
-    print!("{}", summary(&Config::load(path)?));
+    let config = Config::load(path)?;
+    print!("{}", summary(&config));
+    println!("{}", tools::calibrate::calibrate(&config.tables.rules));
     Ok(())
 }
 

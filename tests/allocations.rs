@@ -1,7 +1,7 @@
 //! A scan takes no memory once it is warm: everything it needs is in the scanner and in the scratch
 //! of its thread, whatever the message.
 
-use postern::scan::{RuleSpec, Rules, Scanner, Surface, Tags};
+use postern::scan::{LentScanner, RuleSpec, Rules, Surface, Tags};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
@@ -64,10 +64,9 @@ fn rules() -> Arc<Rules> {
 #[test]
 fn a_warm_scan_allocates_nothing() {
     let (messages, rules) = (sample(), rules());
-    let mut scanner = Scanner::new(Arc::clone(&rules));
-    let mut scan = |message: &[u8]| {
+    let scan = |message: &[u8]| {
         let before = ASKED.with(Cell::get);
-        scanner.reset(Arc::clone(&rules));
+        let mut scanner = LentScanner::new(Arc::clone(&rules));
         message.chunks(1460).for_each(|piece| scanner.feed(piece));
         let findings = scanner.finish();
         assert!(findings.units() >= message.len() as u64);

@@ -4,6 +4,7 @@ use super::Config;
 use super::value::{shown, shown_octets};
 use crate::policy::{Action, Class, ClassId, Policy, Recipients};
 use crate::relay::Protocol;
+use crate::scan::Rules;
 use crate::session::{Listener, Mixed, Networks, Offer, TlsMode};
 use crate::wire::Newlines;
 use std::fmt::{Result, Write};
@@ -32,13 +33,7 @@ fn write_summary(config: &Config, out: &mut String) -> Result {
     write_domains(config, out)?;
     write_classes(&config.tables.policy, out)?;
     let rules = &config.tables.rules;
-    writeln!(out, "scan     {} octets of tables, shared by all shards", rules.table_octets())?;
-    let cost = rules.cost();
-    writeln!(
-        out,
-        "work     at most {} units an octet of content and {} beside, whatever is sent",
-        cost.units_an_octet, cost.units_at_once
-    )?;
+    write_rules(rules, out)?;
     writeln!(out, "memory   {} for message bodies", shown_octets(config.body_memory_octets))?;
     if let Some(admin) = &config.admin {
         let reload = if admin.token.is_some() { ", POST /reload with a token" } else { "" };
@@ -179,6 +174,39 @@ fn write_classes(policy: &Policy, out: &mut String) -> Result {
         }
     }
     Ok(())
+}
+
+fn write_rules(rules: &Rules, out: &mut String) -> Result {
+    let octets = about(rules.table_octets());
+    writeln!(out, "scan     {octets} of tables, shared by all shards")?;
+    let tables = rules.tables();
+    let kinds = [
+        ("literals in a full table", tables.in_full_table),
+        ("literals known by windows", tables.by_windows),
+        ("expressions behind literals", tables.gated),
+        ("expressions over every octet", tables.ungated),
+        ("digests of parts", tables.digests),
+    ];
+    for (what, (entries, octets)) in kinds.into_iter().filter(|(_, (entries, _))| *entries > 0) {
+        writeln!(out, "         {entries} {what}: {}", about(octets))?;
+    }
+    let (waiting, most) = rules.suspended_octets();
+    writeln!(out, "         a message that waits keeps {waiting} octets, at most {most}")?;
+    let cost = rules.cost();
+    writeln!(
+        out,
+        "work     at most {} units an octet of content and {} beside, whatever is sent",
+        cost.units_an_octet, cost.units_at_once
+    )
+}
+
+/// Octets in a unit in which they are easily read.
+fn about(octets: usize) -> String {
+    match octets {
+        0..10_240 => format!("{octets} octets"),
+        10_240..1_048_576 => format!("{} KiB", octets / 1024),
+        _ => format!("{:.1} MiB", octets as f64 / 1_048_576.0),
+    }
 }
 
 fn write_lines(class: &Class, out: &mut String) -> Result {

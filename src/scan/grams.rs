@@ -48,6 +48,8 @@ impl Default for Tail {
 pub(super) struct Grams {
     wide: Anchors,
     narrow: Anchors,
+    /// How many literals it is for.
+    length: usize,
     longest: usize,
 }
 
@@ -62,18 +64,25 @@ impl Grams {
         // The multiplier differs from process to process, so that nobody can compute beforehand
         // which windows share a bucket. What is found does not depend on it.
         let seed = foldhash::fast::RandomState::default().hash_one("grams") | 1;
+        let asked = literals.len();
         let longest = literals.iter().map(|(literal, _)| literal.len()).max().unwrap_or(0);
         let mut crowded = Vec::new();
         let (wide, narrow): (Vec<_>, Vec<_>) =
             literals.into_iter().partition(|(literal, _)| literal.len() >= WIDE);
         let wide = Anchors::build::<WIDE>(wide, seed, &mut crowded);
         let narrow = Anchors::build::<NARROW>(narrow, seed, &mut crowded);
-        (Grams { wide, narrow, longest }, crowded)
+        let length = asked - crowded.len();
+        (Grams { wide, narrow, length, longest }, crowded)
     }
 
     /// Whether there is nothing to look for.
     pub(super) fn is_empty(&self) -> bool {
         self.wide.is_empty() && self.narrow.is_empty()
+    }
+
+    /// How many literals it is for.
+    pub(super) fn len(&self) -> usize {
+        self.length
     }
 
     /// Memory of the tables, in octets.

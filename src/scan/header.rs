@@ -13,7 +13,7 @@ use crate::limits::{
 use memchr::{memchr, memchr2};
 
 /// Memory for a value to begin with; a longer one takes more, which is kept for the next message.
-const VALUE_OCTETS_AT_REST: usize = 256;
+pub(super) const VALUE_OCTETS_AT_REST: usize = 256;
 
 /// The header block that is being read, and what it has said.
 #[derive(Debug)]

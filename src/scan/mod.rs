@@ -11,7 +11,9 @@
 //! what the line is, and never goes back.
 
 mod charset;
+mod compile;
 mod content_type;
+mod cost;
 mod decode;
 mod fields;
 mod findings;
@@ -20,6 +22,7 @@ mod grams;
 mod header;
 mod lanes;
 mod leaf;
+mod lent;
 mod literals;
 mod mailboxes;
 mod names;
@@ -33,9 +36,11 @@ mod windows;
 mod words;
 
 pub use content_type::{Encoding, MediaType};
+pub use cost::{Cost, Tables};
 pub use findings::{Findings, Hit, Score, Surface, TagId, TagSet, Tags};
+pub use lent::LentScanner;
 pub use rule_error::RuleError;
-pub use rules::{Condition, Cost, RuleSpec, Rules};
+pub use rules::{Condition, RuleSpec, Rules};
 
 use crate::limits::LINE_HELD_OCTETS;
 use frames::Frames;
@@ -210,6 +215,11 @@ impl<W: Watch> Scanner<W> {
         self.rules = rules;
         self.findings = Findings::default();
         self.begin();
+    }
+
+    /// Waits for [`Scanner::reset`] with these rules instead of its own.
+    fn rest(&mut self, rules: Arc<Rules>) {
+        self.rules = rules;
     }
 
     /// What watches the scan.

@@ -14,7 +14,7 @@ use regex_automata::{Input, MatchKind};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// The expressions of a rule set, by their numbers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct RegexSet {
     pub(super) all: Box<[Regex]>,
     /// Those that no literal gates.
@@ -27,11 +27,6 @@ impl RegexSet {
         let without = all.iter().enumerate().filter(|(_, regex)| regex.gates.is_empty());
         without.for_each(|(number, _)| set(&mut ungated, number));
         RegexSet { all: all.into(), ungated }
-    }
-
-    /// Memory of the tables, in octets.
-    pub(super) fn table_octets(&self) -> usize {
-        self.all.iter().map(Regex::table_octets).sum()
     }
 }
 
@@ -87,8 +82,8 @@ impl Regex {
         Ok(Regex { rule, automaton, gates })
     }
 
-    /// Memory of the table, in octets.
-    fn table_octets(&self) -> usize {
+    /// Memory of its table, in octets.
+    pub(super) fn table_octets(&self) -> usize {
         self.automaton.memory_usage()
     }
 

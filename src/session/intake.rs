@@ -6,7 +6,7 @@ use super::settings::Listener;
 use crate::ledger::{self, ContentDigest, Digest};
 use crate::limits::{DATA_RATE_WINDOW, TEXT_LINE_OCTETS};
 use crate::now::Tick;
-use crate::scan::{Findings, Scanner};
+use crate::scan::{Findings, LentScanner};
 use crate::wire::{
     Body, BodyBuilder, BodyKind, ChunkReader, ContentSink, Framed, Framer, Reply, replies,
 };
@@ -88,7 +88,7 @@ impl Intake {
         listener: &Listener,
         now: Tick,
     ) -> Intake {
-        let scanner = Box::new(Scanner::new(Arc::clone(&transaction.tables.rules)));
+        let scanner = LentScanner::new(Arc::clone(&transaction.tables.rules));
         let recording = transaction.recording.as_deref();
         let keeps = recording.is_some_and(|recording| recording.keeps_content());
         // Binary content has no lines (RFC 3030 3).
@@ -232,10 +232,7 @@ impl Intake {
         };
         let Content { octets, kept, digest, .. } = self.content;
         let digest = digest.map(Digest::finish);
-        let message = kept.map(|mut kept| {
-            let findings = kept.scanner.finish();
-            (kept.body.finish(), findings)
-        });
+        let message = kept.map(|kept| (kept.body.finish(), kept.scanner.finish()));
         Complete { transaction: self.transaction, octets, chunked, digest, message }
     }
 }
@@ -258,7 +255,7 @@ struct Content {
 
 #[derive(Debug)]
 struct Kept {
-    scanner: Box<Scanner>,
+    scanner: LentScanner,
     body: BodyBuilder,
 }
 
