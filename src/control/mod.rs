@@ -3,6 +3,7 @@
 //! One tokio thread answers HTTP and waits for signals; one plain thread writes the log. Neither is
 //! ever waited for by a shard.
 
+pub mod ledger;
 mod log;
 mod metrics;
 

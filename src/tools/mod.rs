@@ -1,4 +1,6 @@
-//! What stands beside the gateway: a next hop for tests, and a scan without a server.
+//! What stands beside the gateway: a next hop for tests, a scan without a server, and a look into the
+//! ledger.
 
+pub mod ledger;
 pub mod scan;
 pub mod sink;

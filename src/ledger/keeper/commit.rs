@@ -78,6 +78,11 @@ impl Batch {
         self.changes.insert(row, None);
     }
 
+    pub fn forget_changes(&mut self) {
+        self.changes.clear();
+        self.octets = 0;
+    }
+
     /// Whether the next commit is large enough as it is.
     pub fn is_long(&self) -> bool {
         self.changes.len() >= limits::LEDGER_BATCH_RECORDS

@@ -50,6 +50,17 @@ impl Keeper {
         Ok(())
     }
 
+    /// The store could not be opened until now: what was given a place in it has none yet. To be said
+    /// before the first row.
+    pub fn forget_rows(&mut self) {
+        self.batch.forget_changes();
+        let kept: Vec<LiveId> = self.files.values().copied().collect();
+        kept.into_iter().for_each(|id| self.drop_file(id));
+        for live in self.live.values_mut() {
+            (live.row, live.written) = (None, false);
+        }
+    }
+
     /// What was found, when all rows were taken.
     pub fn opened(&self) -> Opened {
         Opened {
