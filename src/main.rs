@@ -65,6 +65,28 @@ enum Command {
         #[arg(long)]
         keep: Option<PathBuf>,
     },
+    /// Look into the record of outcomes.
+    Ledger {
+        /// What to do.
+        #[command(subcommand)]
+        what: LedgerCommand,
+        /// The configuration of the server; without one the embedded one.
+        #[arg(long, global = true)]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum LedgerCommand {
+    /// How many records there are, and of what kind.
+    Stat,
+    /// The record of a transaction, by the id in its Received field and in the log.
+    Show {
+        /// The id.
+        id: String,
+    },
+    /// Let go what has expired, and give the room back; a running server does the first by itself.
+    Expire,
 }
 
 fn main() -> ExitCode {
@@ -75,6 +97,7 @@ fn main() -> ExitCode {
         Command::Sink { address, lmtp, answer, keep } => {
             sink(&address, lmtp, &answer, keep.as_deref())
         }
+        Command::Ledger { what, config } => ledger(&what, config.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -118,6 +141,7 @@ told_in_one_line!(
     postern::shard::gateway::GatewayError,
     postern::shard::executor::ShardPanicked,
     tools::sink::ScriptFault,
+    tools::ledger::LedgerToolError,
 );
 
 fn load(config: Option<&Path>) -> Result<Config, Failure> {
@@ -175,6 +199,20 @@ fn scan(file: &Path, recipients: &[String], config: Option<&Path>) -> Result<(),
     let config = load(config)?;
     let message = std::fs::read(file)?;
     print!("{}", tools::scan::report(&config, &message, recipients));
+    Ok(())
+}
+
+fn ledger(what: &LedgerCommand, config: Option<&Path>) -> Result<(), Failure> {
+    let config = load(config)?;
+    let folder = config.state.join("ledger");
+    print!(
+        "{}",
+        match what {
+            LedgerCommand::Stat => tools::ledger::stat(&folder, config.admin)?,
+            LedgerCommand::Show { id } => tools::ledger::show(&folder, config.admin, id)?,
+            LedgerCommand::Expire => tools::ledger::expire(&folder)?,
+        }
+    );
     Ok(())
 }
 

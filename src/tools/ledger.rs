@@ -10,12 +10,15 @@ use crate::ledger::{CopyState, Form, Phase, Record, Row, Told, Transfer, Unreada
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Why nothing can be told.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerToolError {
+    /// There is no store.
+    #[error("there is no ledger in {0}")]
+    Nowhere(PathBuf),
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -41,9 +44,8 @@ const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `postern ledger stat`: how many records there are, and of what kind.
 pub fn stat(folder: &Path, admin: Option<SocketAddr>) -> Result<String, LedgerToolError> {
-    let mut store = match Store::open(folder, FaultSwitch::default()) {
-        Err(OpenError::InUse(_)) => return ask(admin, "/ledger").map(|(_, text)| text),
-        store => store?,
+    let Some(mut store) = open(folder)? else {
+        return ask(admin, "/ledger").map(|(_, text)| text);
     };
     let now_s = now_s();
     let mut counts = [0u64; 7];
@@ -72,17 +74,13 @@ pub fn show(
     trace_id: &str,
 ) -> Result<String, LedgerToolError> {
     let unknown = || LedgerToolError::Unknown(trace_id.to_owned());
-    let mut store = match Store::open(folder, FaultSwitch::default()) {
-        Err(OpenError::InUse(_)) => {
-            let harmless =
-                |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.');
-            if !trace_id.bytes().all(harmless) {
-                return Err(unknown());
-            }
-            let (found, text) = ask(admin, &format!("/ledger/{trace_id}"))?;
-            return if found { Ok(text) } else { Err(unknown()) };
+    let Some(mut store) = open(folder)? else {
+        let harmless = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.');
+        if !trace_id.bytes().all(harmless) {
+            return Err(unknown());
         }
-        store => store?,
+        let (found, text) = ask(admin, &format!("/ledger/{trace_id}"))?;
+        return if found { Ok(text) } else { Err(unknown()) };
     };
     let mut found = None;
     let _ = store.each(|_, octets| match Record::decode(octets) {
@@ -98,10 +96,7 @@ pub fn show(
 /// `postern ledger expire`: lets go what has expired, and gives the room back. Only without a running
 /// server, which does it by itself.
 pub fn expire(folder: &Path) -> Result<String, LedgerToolError> {
-    let mut store = match Store::open(folder, FaultSwitch::default()) {
-        Err(OpenError::InUse(_)) => return Err(LedgerToolError::Running),
-        store => store?,
-    };
+    let Some(mut store) = open(folder)? else { return Err(LedgerToolError::Running) };
     let now_s = now_s();
     let mut ended: Vec<(Row, Option<Vec<u8>>)> = Vec::new();
     let read = store.each(|row, octets| {
@@ -117,6 +112,17 @@ pub fn expire(folder: &Path) -> Result<String, LedgerToolError> {
     store.compact()?;
     let (left, file_octets) = store.size()?;
     Ok(format!("{} records let go, {left} left in {file_octets} octets\n", ended.len()))
+}
+
+/// The store in a folder; `None` if a server has it. Where there is none, none is made.
+fn open(folder: &Path) -> Result<Option<Store>, LedgerToolError> {
+    if !Store::exists(folder) {
+        return Err(LedgerToolError::Nowhere(folder.to_owned()));
+    }
+    match Store::open(folder, FaultSwitch::default()) {
+        Err(OpenError::InUse(_)) => Ok(None),
+        store => Ok(Some(store?)),
+    }
 }
 
 /// What a running ledger tells of itself.
@@ -271,4 +277,84 @@ fn fetch(admin: SocketAddr, path: &str) -> io::Result<String> {
     let mut told = String::new();
     stream.read_to_string(&mut told)?;
     Ok(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::ledger::{Ledger, LedgerSettings, admin_routes};
+    use crate::ledger::{Outcome, sample};
+
+    fn committed(id: &str, created_s: u64) -> Record {
+        let mut record = sample::record(&["a@x", "b\x1b@x"]);
+        record.trace_id = id.into();
+        (record.created_s, record.expires_s) = (created_s, created_s + 60);
+        let replies = vec![Told::new(*b"250 2.6.0 ok\r\n")];
+        record.phase = Phase::Committed(Outcome { replies, confirmed: false });
+        record
+    }
+
+    /// A store with one record that lives, one that has expired, and one that is damaged.
+    fn some_store(folder: &Path) {
+        let mut store = Store::open(folder, FaultSwitch::default()).unwrap();
+        let rows = [
+            (1, Some(committed("t-1", now_s()).encode())),
+            (2, Some(Record { key: None, ..committed("t-2", 1_000) }.encode())),
+            (3, Some(vec![1, 2, 3])),
+        ];
+        store.commit(&rows).unwrap();
+    }
+
+    #[test]
+    fn a_store_without_a_server_is_opened_and_tidied() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(stat(folder.path(), None), Err(LedgerToolError::Nowhere(_))));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "none is made");
+        some_store(folder.path());
+        let text = stat(folder.path(), None).unwrap();
+        for (kind, count) in [("committed", 1), ("expired", 1), ("damaged", 1), ("open", 0)] {
+            assert!(text.contains(&format!("{kind:<24}{count:>12}")), "{text}");
+        }
+        let text = show(folder.path(), None, "t-1").unwrap();
+        assert!(text.contains("reply       250 2.6.0 ok\n"), "{text}");
+        assert!(text.contains("<b\\x1b@x>"), "{text}");
+        assert!(matches!(show(folder.path(), None, "t-9"), Err(LedgerToolError::Unknown(_))));
+        let text = expire(folder.path()).unwrap();
+        assert!(text.starts_with("2 records let go, 1 left"), "{text}");
+        assert!(show(folder.path(), None, "t-1").is_ok());
+    }
+
+    #[test]
+    fn a_running_server_is_asked_by_its_admin_port() {
+        let folder = tempfile::tempdir().unwrap();
+        some_store(folder.path());
+        let ledger = Ledger::start(LedgerSettings::new(folder.path())).unwrap();
+        assert!(matches!(expire(folder.path()), Err(LedgerToolError::Running)));
+        assert!(matches!(stat(folder.path(), None), Err(LedgerToolError::NoAdmin)));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let admin = Some(listener.local_addr().unwrap());
+        let routes = admin_routes(ledger.handle());
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let serving = std::thread::spawn(move || {
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                tokio::select! {
+                    served = axum::serve(listener, routes) => served.unwrap(),
+                    _ = stopped => {}
+                }
+            });
+        });
+        let text = stat(folder.path(), admin).unwrap();
+        assert!(text.contains(&format!("{:<24}{:>12}", "damaged", 1)), "{text}");
+        let text = show(folder.path(), admin, "t-1").unwrap();
+        assert!(text.starts_with("id          t-1\nphase       committed\n"), "{text}");
+        for unknown in ["t-9", "t-2", "../metrics", "a b"] {
+            let error = show(folder.path(), admin, unknown).unwrap_err();
+            assert!(matches!(error, LedgerToolError::Unknown(_)), "{error}");
+        }
+        drop(stop);
+        serving.join().unwrap();
+    }
 }

@@ -15,6 +15,7 @@ mod admin;
 mod crash;
 mod disk;
 mod files;
+mod metrics;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ mod tests;
 pub use admin::admin_routes;
 pub use crash::CrashPoint;
 pub use disk::{DiskFault, FaultSwitch};
+pub use metrics::ledger_metrics;
 
 use crate::ledger::{
     Answer, Begun, Effect, FileJob, Holder, Keeper, LedgerFigures, Opened, Record, Request, Row,

@@ -67,6 +67,9 @@ pub struct StoreFault(pub(super) Box<dyn std::error::Error + Send + Sync>);
 /// A change of one row; `None` deletes.
 pub type Change = (Row, Option<Vec<u8>>);
 
+/// The file's name.
+const NAME: &str = "ledger.redb";
+
 const ROWS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("records");
 const FORMAT: TableDefinition<'static, &str, u64> = TableDefinition::new("format");
 
@@ -84,10 +87,15 @@ const CACHE_OCTETS: usize = 16 << 20;
 const COPY_STEP: usize = 1_000;
 
 impl Store {
+    /// Whether there is one in a folder.
+    pub fn exists(folder: &Path) -> bool {
+        folder.join(NAME).exists()
+    }
+
     /// Opens the store in a folder, or makes one. A damaged file is put aside, and what can be read of
     /// it is kept.
     pub fn open(folder: &Path, faults: FaultSwitch) -> Result<Store, OpenError> {
-        let path = folder.join("ledger.redb");
+        let path = folder.join(NAME);
         fs::create_dir_all(folder).map_err(|error| disk_error(&path, error))?;
         let mut store = Store::closed(folder, faults);
         store.reopen()?;
@@ -96,7 +104,7 @@ impl Store {
 
     /// A store that could not be opened: each commit tries again.
     pub fn closed(folder: &Path, faults: FaultSwitch) -> Store {
-        let path = folder.join("ledger.redb");
+        let path = folder.join(NAME);
         let (unsettled, damaged) = (false, false);
         Store { path, faults, database: None, unsettled, damaged, set_aside: None }
     }
@@ -391,7 +399,9 @@ impl Store {
     }
 
     fn close(&mut self) {
-        self.database.take().map(close);
+        if let Some(database) = self.database.take() {
+            close(database);
+        }
     }
 }
 

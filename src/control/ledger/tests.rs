@@ -252,7 +252,6 @@ fn a_84_a_flipped_bit_costs_at_most_the_record_that_it_hits() {
     let mut random = fastrand::Rng::with_seed(84);
     let (mut whole, mut one_lost, mut more_lost) = (0, 0, 0);
     let from = Instant::now();
-    std::panic::set_hook(Box::new(|_| {}));
     for _ in 0..1_000 {
         let mut damaged = file.clone();
         // Where there is something; the file has room for more.
@@ -269,7 +268,6 @@ fn a_84_a_flipped_bit_costs_at_most_the_record_that_it_hits() {
             _ => more_lost += 1,
         }
     }
-    let _ = std::panic::take_hook();
     assert!(whole + one_lost >= 950, "{whole} {one_lost} {more_lost}");
     assert!(one_lost > 100, "the flips did hit records");
     assert!(from.elapsed() < Duration::from_secs(60));
@@ -280,14 +278,12 @@ fn a_84_a_flipped_bit_costs_at_most_the_record_that_it_hits() {
 fn a_84_a_file_that_was_cut_starts_again() {
     let folder = memory_folder();
     let file = settled_file(&folder.path().join("good"));
-    std::panic::set_hook(Box::new(|_| {}));
     for part in 0..100 {
         eprintln!(
             "YYY {part} {}",
             after_damage(&folder.path().join("bad"), &file[..file.len() * part / 100])
         );
     }
-    let _ = std::panic::take_hook();
     for zeros in [1, 4096, 10_000] {
         let longer = [&file[..], &vec![0; zeros]].concat();
         assert_eq!(after_damage(&folder.path().join("bad"), &longer), 60, "{zeros}");

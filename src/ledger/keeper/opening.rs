@@ -36,6 +36,11 @@ impl Keeper {
         let now_s = self.now_s(now);
         // a record from the future counts as new.
         record.created_s = record.created_s.min(now_s);
+        if u64::from(self.lifetime(&record).1) <= now_s {
+            self.counts.expired += 1;
+            self.batch.delete(row);
+            return Ok(());
+        }
         match record.phase {
             Phase::Committed(Outcome { confirmed: true, .. }) => {
                 let end = Keeper::short_s(now_s + self.settings.confirmed_grace.as_secs());
