@@ -652,6 +652,14 @@ fn a_million_records_are_read_in_seconds() {
         let rows: Vec<Change> = (begin..begin + 10_000).map(fresh).collect();
         store.commit(&rows).unwrap();
     }
+    // As a kill in the middle of commits leaves it: the library looks through all of it first.
+    let killed = tempfile::tempdir().unwrap();
+    fs::copy(folder.path().join("ledger.redb"), killed.path().join("ledger.redb")).unwrap();
+    let from = Instant::now();
+    let asker = Asker::start(settings(killed.path()));
+    println!("killed in mid-commit: started in {:?}", from.elapsed());
+    assert_eq!(asker.ledger.opened().records, 1_000_000);
+    drop(asker);
     store.settle().unwrap();
     drop(store);
     let from = Instant::now();
