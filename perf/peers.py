@@ -204,6 +204,8 @@ state = "{folder / name}"
 connections = 4096
 
 [listen.mx]
+# All of the load comes from one address.
+connections-per-source = 0
 address = "127.0.0.1:{port}"
 protocol = "smtp"
 

@@ -3,6 +3,7 @@
 //! What an operator may set has its default and its permitted range here; what nobody should set
 //! has its value here. Relations between limits are checked when the program is compiled.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 // ---- wire: lines and paths ----------------------------------------------------------------
@@ -33,10 +34,30 @@ pub const ENVID_OCTETS: usize = 100;
 /// Characters of an ORCPT value. RFC 3461 4.2.
 pub const ORCPT_OCTETS: usize = 500;
 
+/// Characters of an id of a transaction between its angle brackets.
+/// draft-fanf-smtp-rfc1845bis-01 2.2.
+pub const TRANSID_OCTETS: usize = 256;
+
+/// The same where only CHECKPOINT is offered. draft-fanf-smtp-rfc1845bis-01 3.2.
+pub const CHECKPOINT_ID_OCTETS: usize = 77;
+
+/// Octets of a PROXY header of version 1 with its CRLF. PROXY protocol 2.1.
+pub const PROXY_LINE_OCTETS: usize = 107;
+
+/// Octets of a PROXY header of version 2 before what its length counts. PROXY protocol 2.2.
+pub const PROXY_PREFIX_OCTETS: usize = 16;
+
+/// Octets of one decoded value of XCLIENT or XFORWARD: that of the longest host name.
+pub const PEER_VALUE_OCTETS: usize = 255;
+
 // ---- body ---------------------------------------------------------------------------------
 
 /// Octets of one block of a message body. One 16 KiB block holds most mail whole.
 pub const BODY_BLOCK_OCTETS: usize = 16 * 1024;
+
+/// Octets of the name of a message's first header field, by which it is told that the message begins
+/// with one. RFC 5322 2.1.1: a line has at most 998 characters, and the shortest field a colon.
+pub const FIELD_NAME_OCTETS: usize = 997;
 
 // ---- session ------------------------------------------------------------------------------
 
@@ -49,6 +70,9 @@ pub const RECIPIENTS_DEFAULT: usize = 100;
 /// The most recipients that may be configured: RFC 9422 has values of 1 to 6 digits, and each
 /// recipient costs memory of its transaction.
 pub const RECIPIENTS_MAX: usize = 10_000;
+
+/// The highest value that LIMITS can announce; a limit beyond it is kept all the same. RFC 9422 4.
+pub const LIMIT_VALUE_MAX: u32 = 999_999;
 
 /// Default of the MAIL commands of one connection, announced as MAILMAX (RFC 9422).
 pub const MESSAGES_DEFAULT: u32 = 1_000;
@@ -107,6 +131,10 @@ pub const JUNK_DEFAULT: u32 = 100;
 /// Default of the RCPTs of one connection for recipients that do not exist.
 pub const UNKNOWN_RECIPIENTS_DEFAULT: u32 = 50;
 
+/// So many accepted RCPTs of a connection excuse one for a recipient that does not exist, beyond the
+/// number that is allowed to anybody: lists are a little stale, guesses are nearly all wrong.
+pub const KNOWN_FOR_ONE_UNKNOWN: u32 = 10;
+
 /// Default of the Received fields that are a loop. RFC 5321 6.3 wants at least 100.
 pub const RECEIVED_DEFAULT: u32 = 100;
 
@@ -116,6 +144,31 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// After the last reply so many of the client's octets are dropped.
 pub const LINGER_OCTETS: usize = 256 * 1024;
 
+// ---- tls ----------------------------------------------------------------------------------
+
+/// Octets of a sealed record behind its header: 2^14 of content and what sealing may add in TLS 1.2.
+/// RFC 5246 6.2.3; RFC 8446 5.2 allows less.
+pub const TLS_RECORD_OCTETS: usize = (1 << 14) + 2048;
+
+/// Records in a row that bring neither plain octets nor the handshake nearer to its end.
+pub const TLS_RECORDS_WITHOUT_PROGRESS: u32 = 64;
+
+/// Sessions that clients of TLS 1.2 without tickets may resume, for one listener's certificates.
+pub const TLS_SESSIONS_KEPT: usize = 4_096;
+
+/// Tickets that a client of TLS 1.3 gets for one connection. Mail clients open one after another.
+pub const TLS_TICKETS: usize = 1;
+
+/// Tickets of a next hop that are kept, for one route.
+pub const TLS_TICKETS_KEPT: usize = 8;
+
+/// Plain octets of a full record. RFC 8446 5.1.
+pub const TLS_PLAIN_RECORD_OCTETS: usize = 1 << 14;
+
+/// Octets of a body that are sealed before the kernel has taken what was sealed before: enough to
+/// keep a connection busy, little for a next hop that takes none.
+pub const TLS_SEALED_AHEAD_OCTETS: u64 = 256 * 1024;
+
 // ---- relay --------------------------------------------------------------------------------
 
 /// Octets of one line of a next hop's reply: twice what RFC 5321 4.5.3.1.5 allows it.
@@ -124,11 +177,20 @@ pub const HOP_REPLY_LINE_OCTETS: usize = 1_000;
 /// Octets of one whole reply of a next hop.
 pub const HOP_REPLY_OCTETS: usize = 64 * 1024;
 
-/// Octets of a next hop's text that are kept, to be told to the client and to the log.
-pub const HOP_REPLY_KEPT_OCTETS: usize = 1_024;
+/// Octets of a next hop's text that are kept, to be told to the client and to the log; and of its
+/// greeting, in which each extension has a short line.
+pub const HOP_REPLY_KEPT_OCTETS: usize = 2_048;
+
+/// Octets of one XCLIENT command with its CRLF, for which its description sets this limit; what does
+/// not fit is told as unavailable.
+pub const HOP_XCLIENT_OCTETS: usize = 512;
 
 /// Connections to one route, a shard. More transactions wait for one of them.
 pub const HOP_CONNECTIONS_MAX: usize = 64;
+
+/// Connections to one route, a shard, that are kept without work: a burst shall not hold a mail
+/// server's connections when it is over.
+pub const HOP_IDLE_MAX: usize = 16;
 
 /// Transactions of one route that wait for a connection, a shard; more are put off with 451.
 pub const HOP_WAITING_MAX: usize = 1_024;
@@ -136,13 +198,13 @@ pub const HOP_WAITING_MAX: usize = 1_024;
 /// Transactions over one connection before it is given up: old connections should not live for ever.
 pub const HOP_TRANSACTIONS_MAX: u32 = 1_000;
 
-/// Until a connection to a next hop stands.
+/// Until a connection to a next hop stands, and until a TLS handshake over it is done.
 pub const HOP_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Until a next hop has answered a command, or a transaction has got a connection.
 pub const HOP_COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Until a next hop has taken a body and answered its end.
+/// Until a next hop has taken more of a body, and until it has answered its end.
 pub const HOP_FINAL_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// Until a client is answered, whatever was tried with however many addresses: below the 10 minutes
@@ -151,6 +213,53 @@ pub const HOP_DELIVERY_TIMEOUT: Duration = Duration::from_secs(480);
 
 /// An unused connection to a next hop is kept for so long.
 pub const HOP_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Connections in a row that failed at one address before it counts as down. One may be chance; what
+/// fails three times costs the fourth message nothing.
+pub const HOP_FAILURES_DOWN: u32 = 3;
+
+/// An address that fails is tried again after so long, by a connection that carries no mail...
+pub const HOP_RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// ... and again and again at that pace for this time, which covers a restart ...
+pub const HOP_RETRY_EAGER: Duration = Duration::from_secs(60);
+
+/// ... then after pauses that double up to this one.
+pub const HOP_RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// Until RCPT is answered though the next hop, which was asked about the recipient, says nothing: a
+/// client may have 100 of them in one group, and waits 5 minutes (RFC 5321 4.5.3.2.3).
+pub const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections to one route, a shard, that ask about recipients at one time: guesses shall not take
+/// those that carry mail.
+pub const VERIFY_CONNECTIONS_MAX: usize = 4;
+
+/// Questions of one route that wait for a connection, a shard; more get the answer for a next hop
+/// that cannot be asked.
+pub const VERIFY_WAITING_MAX: usize = 1_024;
+
+/// A recipient that the next hop takes is not asked about again for so long. If its mailbox goes
+/// meanwhile, the next hop refuses its mail all the same.
+pub const VERIFY_ACCEPTED_FRESH: Duration = Duration::from_secs(60 * 60);
+
+/// When the next hop cannot be asked, a recipient that it took so long ago is still believed in: mail
+/// is then put off by the next hop's absence, not by doubt.
+pub const VERIFY_ACCEPTED_STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A recipient that the next hop refuses for good is not asked about again for so long: short, as
+/// mail to a mailbox that was made just now is bounced until then.
+pub const VERIFY_REFUSED_FRESH: Duration = Duration::from_secs(10 * 60);
+
+/// Recipients remembered as taken, a shard: some 200 octets each. They have a table of their own, so
+/// that guesses cannot drive them out.
+pub const VERIFY_ACCEPTED_ENTRIES: usize = 32_768;
+
+/// Recipients remembered as refused, a shard.
+pub const VERIFY_REFUSED_ENTRIES: usize = 8_192;
+/// Octets that a connection to a next hop may still send when it is closed: QUIT. More is the rest of
+/// a body.
+pub const FAREWELL_OCTETS: u64 = 512;
 
 // ---- scan ---------------------------------------------------------------------------------
 
@@ -173,9 +282,21 @@ pub const HEADER_FIELDS_MAX: u32 = 1_000;
 /// Octets of one header block; more are a finding. The block is still followed to its end.
 pub const HEADER_BLOCK_OCTETS: u64 = 256 * 1024;
 
-/// Octets of one structured header field (Content-Type and its kin) that are kept for reading; more
-/// are a finding.
-pub const HEADER_FIELD_OCTETS: usize = 4 * 1024;
+/// Octets of one header field that are kept for reading, where a rule asks for it or it says how to
+/// read the body; more are a finding.
+pub const HEADER_FIELD_OCTETS: usize = 16 * 1024;
+
+/// Encoded words of one header field that are undone (RFC 2047); more stay as they are.
+pub const ENCODED_WORDS_MAX: usize = 256;
+
+/// Pieces of one parameter that are joined (RFC 2231 3); more are a finding.
+pub const PARAMETER_PIECES_MAX: usize = 64;
+
+/// Header fields that rules may name.
+pub const FIELD_NAMES_MAX: usize = 64;
+
+/// Comments inside comments that are followed; deeper ones are text.
+pub const COMMENT_DEPTH_MAX: u32 = 32;
 
 /// Places of hits that are kept for one message; further hits only set their tags.
 pub const HITS_MAX: usize = 64;
@@ -183,9 +304,9 @@ pub const HITS_MAX: usize = 64;
 /// Rules of a rule set: a message carries a few bits for each, and its state shall stay small.
 pub const RULES_MAX: usize = 2_048;
 
-/// Literals of a rule set, over all rules. Lists longer than this are look-ups of whole names, not
-/// searches for parts of a text.
-pub const LITERALS_MAX: usize = 32_768;
+/// Literals of a rule set, over all rules: the largest lists of phrases and hosts in use have some
+/// 200,000.
+pub const LITERALS_MAX: usize = 262_144;
 
 /// Octets of one literal.
 pub const LITERAL_OCTETS: usize = 256;
@@ -196,8 +317,24 @@ pub const LITERAL_ENDS_MAX: usize = 32;
 
 /// Octets of a transition table up to which it is a full one (a step is two loads). A larger table
 /// leaves the processor's cache, and near misses then cost tens of nanoseconds an octet: above this
-/// the compact automaton is taken, which is slower on friendly text and far faster at the worst.
+/// windows of the literals are looked up instead, which is slower on friendly text and far faster
+/// at the worst.
 pub const FULL_TABLE_OCTETS: usize = 24 << 20;
+
+/// Octets at the end of a literal in which the window lies by which it is known in a large set: so
+/// many octets of a text are looked at twice where it is cut.
+pub const GRAM_REACH: usize = 24;
+
+/// Literals of a large set that may be known by windows which share a bucket: each is compared when
+/// one of the windows comes. More of them go into a table.
+pub const GRAM_BUCKET_MAX: usize = 4;
+
+/// Octets of the blocks that literals are looked for in. Longer blocks gain nothing; a block and what
+/// it becomes shall stay in the cache next to the core.
+pub const SCAN_BLOCK_OCTETS: usize = 16 * 1024;
+
+/// Octets of a segment of a block: the places of hits are known to the segment, 64 to a block.
+pub const SCAN_SEGMENT_OCTETS: usize = 512;
 
 /// Octets of all tables of a rule set, which all shards share; more is refused when it is loaded.
 pub const TABLES_OCTETS: usize = 128 << 20;
@@ -213,9 +350,9 @@ pub const MEDIA_TYPE_OCTETS: usize = 96;
 /// there, which would remove them. RFC 2045 6.7 (5): a line has 76 octets.
 pub const QP_BLANKS_HELD: usize = 128;
 
-/// Wire octets that are decoded in one step. Small, since the place of a hit inside a step is found
-/// by decoding the step once more.
-pub const DECODE_STEP_OCTETS: usize = 512;
+/// Wire octets that are decoded in one step: what they give fits a block.
+pub const DECODE_STEP_OCTETS: usize = SCAN_BLOCK_OCTETS - 2 * QP_BLANKS_HELD;
+
 // ---- shard --------------------------------------------------------------------------------
 
 /// Sockets of one shard, in both directions. What an idle one costs is its slot and its descriptor.
@@ -257,6 +394,27 @@ pub const ACCEPT_FAILURES_IN_A_ROW: u32 = 16;
 /// Clients told that the gateway is full, through the spare descriptor, before a listener rests.
 pub const ACCEPT_SHED_AT_ONCE: u32 = 64;
 
+/// Default of the connections that one source (an IPv4 address, an IPv6 /64) may have open at one
+/// listener.
+pub const CONNECTIONS_PER_SOURCE_DEFAULT: u32 = 50;
+
+/// TLS handshakes that one source may have under way at one listener: a source that may have more
+/// connections than usual has no more of them waiting to cost us a signature.
+pub const HANDSHAKES_PER_SOURCE: u32 = 50;
+
+/// Places in a shard's table of sources, of which each connection takes one at most.
+pub const SOURCES_MAX: usize = 65_536;
+
+/// Per cent of the permitted connections from which on a shard is under load.
+pub const LOAD_FROM_PERCENT: u32 = 80;
+
+/// Per cent of the permitted connections below which a shard is under load no longer. The distance
+/// keeps it from changing its mind with every client.
+pub const LOAD_UNTIL_PERCENT: u32 = 70;
+
+/// Default of the longest wait for a command under load, where the usual one is longer.
+pub const IDLE_TIMEOUT_UNDER_LOAD_DEFAULT: Duration = Duration::from_secs(60);
+
 /// Connections that wait in the kernel to be accepted, for one listener.
 pub const LISTEN_BACKLOG: u32 = 1_024;
 
@@ -275,11 +433,18 @@ pub const TICK_BUSY_MS: u64 = 10;
 /// Octets that the executor registers for its own file operations. It counts as locked memory.
 pub const EXECUTOR_FILE_MEMORY_OCTETS: usize = 1 << 20;
 
+/// Descriptors that an executor needs for itself while it is made: three rings, their bells, and the
+/// files in which the kernel describes the cores.
+pub const EXECUTOR_DESCRIPTORS: usize = 16;
+
 /// How long a closed connection may take to send what is left, before it is reset.
 pub const ORDERLY_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often the deadlines of connections to next hops are looked at.
-pub const RELAY_TICK: Duration = Duration::from_millis(50);
+/// Slots of a shard's timer wheel: the longest usual timeouts are some turns of it.
+pub const WHEEL_SLOTS: usize = 4_096;
+
+/// The stretch of time of one slot, in microseconds. With [`WHEEL_SLOTS`] a turn is 67 s.
+pub const WHEEL_SLOT_US: u64 = 1 << 14;
 
 /// How long a shard that is told to stop waits for its open transactions.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -379,6 +544,101 @@ pub const LEDGER_LOAD_OCTETS: usize = 256 * 1024;
 
 // ---- config -------------------------------------------------------------------------------
 
+/// Faults of one configuration that are told; more are counted. A list of a million lines can be
+/// wrong in each of them.
+pub const FAULTS_TOLD_MAX: usize = 64;
+
+/// Octets of a line of a list: an address with its route, and a comment is no longer.
+pub const LIST_LINE_OCTETS: usize = 1_024;
+
+/// Octets of a file of literals: [`LITERALS_MAX`] of [`LITERAL_OCTETS`].
+pub const LITERAL_FILE_OCTETS_MAX: u64 = 64 << 20;
+
+/// Octets of a file of recipients. It is held whole while it is read.
+pub const RECIPIENT_FILE_OCTETS_MAX: u64 = 256 << 20;
+
+/// Recipients of all lists of a configuration: at some 40 octets each, 160 MiB.
+pub const RECIPIENT_ENTRIES_MAX: usize = 4_000_000;
+
+/// Different values (routes, classes, replies) beside the local-parts of one list.
+pub const LOCAL_PART_VALUES_MAX: usize = 4_096;
+
+/// Octets of a PEM file: a bundle of all public authorities has some 250 KiB.
+pub const PEM_FILE_OCTETS_MAX: u64 = 1 << 20;
+
+/// Routes of a configuration: each shard keeps connections for each of them.
+pub const ROUTES_MAX: usize = 1_024;
+
+/// Domains of a configuration.
+pub const DOMAINS_MAX: usize = 50_000;
+
+/// The number of shards that may be configured.
+pub const SHARDS_RANGE: RangeInclusive<u64> = 1..=256;
+
+/// The number of clients' connections that may be configured, for the whole process.
+pub const CONNECTIONS_RANGE: RangeInclusive<u64> = 1..=1_000_000;
+
+/// The memory for message bodies that may be configured, in octets: some message fits into it.
+pub const BODY_MEMORY_RANGE: RangeInclusive<u64> = 1 << 20..=1 << 40;
+
+/// The largest message that may be configured, in octets.
+pub const MESSAGE_OCTETS_RANGE: RangeInclusive<u64> = 0..=1 << 40;
+
+/// The least of them, when it is not 0. RFC 5321 4.5.3.1.7.
+pub const MESSAGE_OCTETS_LEAST: u64 = 64 << 10;
+
+/// The recipients of one transaction that may be configured.
+pub const RECIPIENTS_RANGE: RangeInclusive<u64> = 1..=RECIPIENTS_MAX as u64;
+
+/// Counts a connection that may be configured. RFC 9422: 1 to 6 digits.
+pub const COUNT_RANGE: RangeInclusive<u64> = 1..=999_999;
+
+/// The pause before the banner. RFC 5321 4.5.3.2.1 has clients wait 5 minutes for it.
+pub const BANNER_PAUSE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=SIXTY_SECONDS;
+
+/// The longest wait for a command. RFC 5321 4.5.3.2.7 wants 5 minutes; less is for own clients.
+pub const IDLE_TIMEOUT_RANGE: RangeInclusive<Duration> = SECOND..=HOUR;
+
+/// The longest wait for octets of a message.
+pub const DATA_TIMEOUT_RANGE: RangeInclusive<Duration> = SECOND..=HOUR;
+
+/// The octets a second of a message; 0 is no floor.
+pub const DATA_RATE_RANGE: RangeInclusive<u64> = 0..=1 << 20;
+
+/// The longest wait for a peer that takes nothing.
+pub const WRITE_STALL_RANGE: RangeInclusive<Duration> = SECOND..=HOUR;
+
+/// The longest time without an accepted message.
+pub const PROGRESS_RANGE: RangeInclusive<Duration> = SECOND..=DAY;
+
+/// The longest life of a connection.
+pub const SESSION_RANGE: RangeInclusive<Duration> = SECOND..=Duration::from_secs(7 * 86_400);
+
+/// The longest wait for a handshake.
+pub const HANDSHAKE_RANGE: RangeInclusive<Duration> = SECOND..=SIXTY_SECONDS;
+
+/// The longest wait for verdicts.
+pub const SCAN_BUDGET_RANGE: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=SCAN_BUDGET_MAX;
+
+/// The wait before an early 353.
+pub const PRDR_353_AFTER_RANGE: RangeInclusive<Duration> = Duration::ZERO..=SCAN_BUDGET_MAX;
+
+/// Connections of one source at a listener that may be configured; 0 is no limit.
+pub const PER_SOURCE_RANGE: RangeInclusive<u64> = 0..=1_000_000;
+
+/// The longest waits for next hops: all below the time in which a client is answered.
+pub const HOP_TIMEOUT_RANGE: RangeInclusive<Duration> = SECOND..=HOP_DELIVERY_TIMEOUT;
+
+/// The longest wait for the answer about a recipient. RFC 5321 4.5.3.2.3: a client waits 5 minutes
+/// for the reply to RCPT, and may have many of them in one group.
+pub const VERIFY_WAIT_RANGE: RangeInclusive<Duration> = SECOND..=SIXTY_SECONDS;
+
+const SIXTY_SECONDS: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Classes that decide differently: each pair of them is compared when the configuration is loaded.
 pub const CLASSES_MAX: usize = 64;
 
@@ -391,18 +651,61 @@ pub const CONNECTIONS_DEFAULT: usize = 10_000;
 /// Default of the memory for message bodies, in octets, for the whole process.
 pub const BODY_MEMORY_DEFAULT: u64 = 256 << 20;
 
+// ---- control ------------------------------------------------------------------------------
+
+/// Connections to the admin port at one time.
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+
+/// Further connections, which may only ask for the process's health. The one that has waited longest
+/// makes room for the next.
+pub const ADMIN_RESERVED_CONNECTIONS: usize = 4;
+
+/// Octets of the head of a request to the admin port. The library's own least.
+pub const ADMIN_HEAD_OCTETS: usize = 8 * 1024;
+
+/// Octets of the body of a request to the admin port.
+pub const ADMIN_BODY_OCTETS: usize = 8 * 1024;
+
+/// The longest wait for the head of a request to the admin port, and again for all the rest of it.
+pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest life of a connection to the admin port, whatever its client does or does not do.
+pub const ADMIN_CONNECTION_LIFE: Duration = Duration::from_secs(30);
+
+/// Octets of the secret that a request for a change shows: so many cannot be guessed.
+pub const ADMIN_TOKEN_OCTETS: usize = 16;
+
+/// Octets of the file that holds it.
+pub const ADMIN_TOKEN_OCTETS_MAX: u64 = 4 * 1024;
+
+/// How often the files that a configuration names are looked at. A change counts when a file looks
+/// the same twice.
+pub const FILE_LOOK: Duration = Duration::from_secs(2);
+
 // ---- relations ----------------------------------------------------------------------------
 
 const _: () = assert!(PATH_OCTETS < COMMAND_LINE_OCTETS);
 const _: () = assert!((COMMAND_LINE_OCTETS as u64) < COMMAND_LINE_SWALLOWED_OCTETS);
 const _: () = assert!(RECIPIENTS_DEFAULT >= 100 && RECEIVED_DEFAULT >= 100);
-const _: () = assert!(RECIPIENTS_MAX <= 999_999);
+const _: () = assert!(RECIPIENTS_MAX <= LIMIT_VALUE_MAX as usize);
 const _: () = assert!(HOP_FINAL_TIMEOUT.as_secs() < HOP_DELIVERY_TIMEOUT.as_secs());
 const _: () = assert!(HOP_DELIVERY_TIMEOUT.as_secs() < 600);
+const _: () = assert!(HOP_IDLE_MAX <= HOP_CONNECTIONS_MAX);
+const _: () = assert!(VERIFY_CONNECTIONS_MAX < HOP_CONNECTIONS_MAX);
+const _: () = assert!(VERIFY_ACCEPTED_FRESH.as_secs() < VERIFY_ACCEPTED_STALE.as_secs());
+const _: () = assert!(HOP_RETRY_FIRST.as_secs() <= HOP_RETRY_MAX.as_secs());
 const _: () = assert!(TAGS_MAX.is_multiple_of(64));
 const _: () = assert!(BOUNDARY_OCTETS + 4 < LINE_HELD_OCTETS);
 const _: () = assert!(RULES_MAX <= u16::MAX as usize + 1);
 const _: () = assert!(FULL_TABLE_OCTETS <= TABLES_OCTETS);
+const _: () = assert!(ROUTES_MAX <= u16::MAX as usize);
+const _: () = assert!(CLASSES_MAX <= u16::MAX as usize);
+// Numbers of domains and places of entries have two and four octets in `policy::LocalParts`.
+const _: () = assert!(DOMAINS_MAX < u16::MAX as usize);
+const _: () = assert!(RECIPIENT_ENTRIES_MAX * (LOCAL_PART_OCTETS + 5) <= u32::MAX as usize);
+const _: () = assert!((LITERALS_MAX * LITERAL_OCTETS) as u64 <= LITERAL_FILE_OCTETS_MAX);
+const _: () = assert!(QP_BLANKS_HELD >= 4);
+const _: () = assert!(FIELD_NAMES_MAX <= 64);
 const _: () = assert!(SOCKETS_FOR_NEXT_HOPS < SOCKETS_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32_768);
 const _: () = assert!(RING_SUBMISSIONS <= RING_COMPLETIONS);
@@ -414,4 +717,7 @@ const _: () = assert!(LEDGER_ANSWER_TIMEOUT.as_secs() < 60);
 const _: () = assert!(
     HOP_DELIVERY_TIMEOUT.as_secs() + SCAN_BUDGET_MAX.as_secs() < LEDGER_COMMIT_MAX.as_secs()
 );
+const _: () = assert!(SOCKETS_MAX as usize <= SOURCES_MAX);
+const _: () = assert!(LOAD_UNTIL_PERCENT < LOAD_FROM_PERCENT && LOAD_FROM_PERCENT < 100);
+const _: () = assert!(WHEEL_SLOTS.is_power_of_two() && WHEEL_SLOTS.is_multiple_of(64));
 const _: () = assert!(TICK_BUSY_MS < TICK_IDLE_MS && PREEMPT_TIMER_MS >= 100);

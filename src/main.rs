@@ -1,8 +1,8 @@
 //! The command line of postern.
 
 use clap::{Parser, Subcommand};
-use postern::config::{Config, summary};
-use postern::control;
+use postern::config::{Config, Source, summary};
+use postern::control::{self, Served};
 use postern::relay::Protocol;
 use postern::shard::gateway::{Gateway, GatewaySettings, cpus_allowed};
 use postern::tools;
@@ -58,9 +58,16 @@ enum Command {
         /// Speak LMTP rather than SMTP.
         #[arg(long)]
         lmtp: bool,
-        /// An answer: LOCAL-PART=rcpt:CODE TEXT, =end:CODE TEXT or =late:MILLISECONDS.
+        /// An answer: LOCAL-PART=rcpt:CODE TEXT, =end:CODE TEXT or =late:MILLISECONDS; or a
+        /// misdeed: @POINT=close, stall, surplus, endless, short or say:TEXT.
         #[arg(long)]
         answer: Vec<String>,
+        /// Offer this extension, too: PRDR, "SIZE 1000", "LIMITS RCPTMAX=2".
+        #[arg(long)]
+        offer: Vec<String>,
+        /// Do not offer this extension.
+        #[arg(long)]
+        without: Vec<String>,
         /// Write each message into this folder, as a file.
         #[arg(long)]
         keep: Option<PathBuf>,
@@ -94,8 +101,9 @@ fn main() -> ExitCode {
         Command::Serve { config } => serve(config.as_deref()),
         Command::Check { file } => check(&file),
         Command::Scan { file, rcpt, config } => scan(&file, &rcpt, config.as_deref()),
-        Command::Sink { address, lmtp, answer, keep } => {
-            sink(&address, lmtp, &answer, keep.as_deref())
+        Command::Sink { address, lmtp, answer, offer, without, keep } => {
+            script(&answer, &offer, &without)
+                .and_then(|script| sink(&address, lmtp, script, keep.as_deref()))
         }
         Command::Ledger { what, config } => ledger(&what, config.as_deref()),
     };
@@ -140,19 +148,21 @@ told_in_one_line!(
     control::ControlError,
     postern::shard::gateway::GatewayError,
     postern::shard::executor::ShardPanicked,
+    tools::sink::OfferFault,
     tools::sink::ScriptFault,
     tools::ledger::LedgerToolError,
 );
 
-fn load(config: Option<&Path>) -> Result<Config, Failure> {
+fn source(config: Option<&Path>) -> Result<Source, Failure> {
     Ok(match config {
-        Some(path) => Config::load(path)?,
-        None => Config::embedded(Path::new("."))?,
+        Some(path) => Source::read(path)?,
+        None => Source::embedded(Path::new(".")),
     })
 }
 
 fn serve(path: Option<&Path>) -> Result<(), Failure> {
-    let config = load(path)?;
+    let source = source(path)?;
+    let config = source.check()?;
     let shards = config.shards.unwrap_or_else(|| cpus_allowed().len().max(1));
     let (producers, consumers) = control::log_queues(shards);
     let gateway = Gateway::start(GatewaySettings {
@@ -168,14 +178,13 @@ fn serve(path: Option<&Path>) -> Result<(), Failure> {
     for ((_, listener), address) in config.listeners.iter().zip(gateway.addresses()) {
         eprintln!("postern: {} listens on {address}", listener.name);
     }
+    for warning in &config.warnings {
+        eprintln!("postern: {warning}");
+    }
     if path.is_none() {
         eprintln!("{}", what_next());
     }
-    let ended = control::run(gateway.handle(), config.admin);
-    if ended.is_err() {
-        gateway.handle().drain();
-    }
-    gateway.join()?;
+    let ended = control::run(gateway, Served { path: path.map(Path::to_owned), source, config });
     drop(log);
     Ok(ended?)
 }
@@ -196,31 +205,41 @@ fn check(path: &Path) -> Result<(), Failure> {
 }
 
 fn scan(file: &Path, recipients: &[String], config: Option<&Path>) -> Result<(), Failure> {
-    let config = load(config)?;
+    let config = source(config)?.check()?;
     let message = std::fs::read(file)?;
     print!("{}", tools::scan::report(&config, &message, recipients));
     Ok(())
 }
 
 fn ledger(what: &LedgerCommand, config: Option<&Path>) -> Result<(), Failure> {
-    let config = load(config)?;
+    let config = source(config)?.check()?;
+    let admin = config.admin.as_ref().map(|admin| admin.address);
     let folder = config.state.join("ledger");
     print!(
         "{}",
         match what {
-            LedgerCommand::Stat => tools::ledger::stat(&folder, config.admin)?,
-            LedgerCommand::Show { id } => tools::ledger::show(&folder, config.admin, id)?,
+            LedgerCommand::Stat => tools::ledger::stat(&folder, admin)?,
+            LedgerCommand::Show { id } => tools::ledger::show(&folder, admin, id)?,
             LedgerCommand::Expire => tools::ledger::expire(&folder)?,
         }
     );
     Ok(())
 }
 
-fn sink(address: &str, lmtp: bool, answers: &[String], keep: Option<&Path>) -> Result<(), Failure> {
+/// What a sink is told on the command line.
+fn script(answers: &[String], offers: &[String], without: &[String]) -> Result<Script, Failure> {
     let mut script = Script::default();
+    without.iter().for_each(|keyword| script.offers.remove(keyword));
+    for offer in offers {
+        script.offers.add(offer)?;
+    }
     for answer in answers {
         script.add(answer)?;
     }
+    Ok(script)
+}
+
+fn sink(address: &str, lmtp: bool, script: Script, keep: Option<&Path>) -> Result<(), Failure> {
     let listener: SinkListener = match address.starts_with('/') {
         true => UnixListener::bind(address)?.into(),
         false => TcpListener::bind(address)?.into(),

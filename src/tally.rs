@@ -49,6 +49,25 @@ counters! {
     connections_closed,
     /// Connections turned away because the limit was reached.
     connections_shed,
+    /// Connections turned away because their source had too many.
+    connections_refused,
+    /// Connections that the kernel gave to another shard than the one that is computed; expected to
+    /// stay 0.
+    connections_astray,
+    /// TLS handshakes with clients that were done.
+    tls_handshakes,
+    /// TLS handshakes with clients that went on from an earlier one.
+    tls_resumed,
+    /// TLS handshakes with clients that failed, or whose client went.
+    tls_handshakes_failed,
+    /// TLS handshakes not begun because the source of the client had too many under way.
+    tls_handshakes_refused,
+    /// TLS handshakes with next hops that were done.
+    next_hop_tls_handshakes,
+    /// Connections to next hops that failed under TLS.
+    next_hop_tls_failed,
+    /// Sessions that ended by a mistake of ours (a panic); expected to stay 0.
+    sessions_panicked,
     /// Replies 500, 501, 502, 503 and 555 for errors of the client's own making.
     protocol_errors,
     /// Sessions closed by a timeout.
@@ -77,6 +96,10 @@ counters! {
     copies_refused,
     /// Copies put off.
     copies_deferred,
+    /// Of those, copies that a next hop may have: it took the message and did not answer.
+    copies_unknown,
+    /// Stored reply sets given again.
+    replies_repeated,
     /// Reply sets handed to the socket, each in one send.
     reply_sets,
     /// Log records dropped because the log was behind.

@@ -3,14 +3,18 @@
 //!
 //! `tests/corpus` is a sample. Where the whole corpus lies beside the project, it is read as well.
 
+mod cut_places;
+
+use cut_places::places;
 use fastrand::Rng;
 use postern::config::Config;
 use postern::relay::{Address, Protocol};
 use postern::sim::{Faults, Sink, World};
 use postern::tools::sink::{Kept, Script};
+use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 const CONFIGURATION: &str = r#"
@@ -36,12 +40,18 @@ fn mail_arrives_octet_for_octet() {
     let (mut arrived, mut refused) = (0, 0);
     for (number, path) in files.iter().enumerate() {
         let content = with_crlf(&std::fs::read(path).unwrap());
-        match through_the_gateway(&content, number as u64) {
+        let octets = session(&content);
+        match hand_in(drawn(&octets, number as u64)).delivered {
             Some(got) => {
                 let top = got.len() - content.len();
                 assert!(got.ends_with(&content), "{} was changed", path.display());
                 assert!(got[..top].starts_with(b"Received: from "), "{}", path.display());
-                assert_eq!(&got[top - 2..top], b"\r\n", "{}", path.display());
+                // A mailbox's `From ` line becomes the value of a field of ours.
+                let joined = match content.starts_with(b"From ") || content.starts_with(b">From ") {
+                    true => got[..top].ends_with(b"\r\nX-Mailbox-Line: "),
+                    false => got[..top].ends_with(b"\r\n"),
+                };
+                assert!(joined, "{}", path.display());
                 arrived += 1;
             }
             None => {
@@ -56,9 +66,79 @@ fn mail_arrives_octet_for_octet() {
     assert!(arrived > 100);
 }
 
-/// What the next hop got; `None` if the message was refused.
-fn through_the_gateway(content: &[u8], seed: u64) -> Option<Vec<u8>> {
-    let config = Config::parse(CONFIGURATION, "corpus", Path::new(".")).unwrap();
+/// What becomes of the sample octet by octet, and cut in two, is what becomes of it in one piece; each
+/// message may cost so many octets for its cuts, and is tried octet by octet if it is no longer than
+/// that.
+fn check_cuts(octets_max: usize) {
+    let mut cuts = 0;
+    for path in messages(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")) {
+        let octets = session(&with_crlf(&std::fs::read(&path).unwrap()));
+        let whole = hand_in([&octets[..]]);
+        if octets.len() <= octets_max {
+            assert_eq!(hand_in(octets.chunks(1)), whole, "{} octet by octet", path.display());
+        }
+        for at in places(&octets, octets_max) {
+            let (one, other) = octets.split_at(at);
+            assert_eq!(hand_in([one, other]), whole, "{} cut at {at}", path.display());
+            cuts += 1;
+        }
+    }
+    println!("{cuts} cuts");
+    assert!(cuts > 1_000);
+}
+
+#[test]
+fn the_sample_is_told_and_delivered_alike_in_any_cut() {
+    check_cuts(128 * 1024);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test --release --test corpus -- --ignored"]
+fn the_sample_is_told_and_delivered_alike_cut_at_every_place() {
+    // Up to some 8 KiB every place, above that those about the line ends.
+    check_cuts(64 << 20);
+}
+
+/// All that a client writes to hand in one content and leave.
+fn session(content: &[u8]) -> Vec<u8> {
+    let mut octets = b"LHLO client.example\r\nMAIL FROM:<a@client.example>\r\n".to_vec();
+    octets.extend_from_slice(b"RCPT TO:<ok1@example.net>\r\nDATA\r\n");
+    octets.extend(dot_stuffed(content));
+    octets.extend_from_slice(b".\r\nQUIT\r\n");
+    octets
+}
+
+/// Pieces of drawn lengths.
+fn drawn(octets: &[u8], seed: u64) -> Vec<&[u8]> {
+    let mut chance = Rng::with_seed(seed);
+    let (mut rest, mut pieces) = (octets, Vec::new());
+    while !rest.is_empty() {
+        let most = if chance.bool() { 16 } else { 16 * 1024 };
+        let (piece, later) = rest.split_at(chance.usize(1..=most).min(rest.len()));
+        pieces.push(piece);
+        rest = later;
+    }
+    pieces
+}
+
+/// What became of a session.
+#[derive(PartialEq)]
+struct Told {
+    replies: Vec<u8>,
+    /// What the next hop got; `None` if the message was refused.
+    delivered: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let delivered = self.delivered.as_deref().unwrap_or_default();
+        write!(f, "{}\n{}", self.replies.escape_ascii(), delivered.escape_ascii())
+    }
+}
+
+fn hand_in<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Told {
+    static CONFIG: LazyLock<Config> =
+        LazyLock::new(|| Config::parse(CONFIGURATION, "corpus", Path::new(".")).unwrap());
     let kept = Kept::default();
     let sink = Sink {
         address: Address::Tcp("127.0.0.1:1".parse().unwrap()),
@@ -66,21 +146,12 @@ fn through_the_gateway(content: &[u8], seed: u64) -> Option<Vec<u8>> {
         script: Arc::new(Script::default()),
         kept: kept.clone(),
     };
-    let listeners = config.listeners.iter().map(|(_, listener)| Arc::clone(listener)).collect();
-    let (tables, routes) = (Arc::clone(&config.tables), Arc::clone(&config.routes));
-    let mut world = World::new(listeners, tables, routes, vec![sink], seed, Faults::default());
+    let listeners = CONFIG.listeners.iter().map(|(_, listener)| Arc::clone(listener)).collect();
+    let (tables, routes) = (Arc::clone(&CONFIG.tables), Arc::clone(&CONFIG.routes));
+    let mut world = World::new(listeners, tables, routes, vec![sink], 1, Faults::default());
     let client = world.connect("filter", IpAddr::from([127, 0, 0, 1])).unwrap();
-    let mut octets = b"LHLO client.example\r\nMAIL FROM:<a@client.example>\r\n".to_vec();
-    octets.extend_from_slice(b"RCPT TO:<ok1@example.net>\r\nDATA\r\n");
-    octets.extend(dot_stuffed(content));
-    octets.extend_from_slice(b".\r\nQUIT\r\n");
-    let mut chance = Rng::with_seed(seed);
-    let mut rest = octets.as_slice();
-    while !rest.is_empty() {
-        let most = if chance.bool() { 16 } else { 16 * 1024 };
-        let (piece, later) = rest.split_at(chance.usize(1..=most).min(rest.len()));
+    for piece in pieces {
         world.write(client, piece);
-        rest = later;
     }
     world.run_for(Duration::from_secs(1));
     let replies = world.take_received(client).concat();
@@ -88,7 +159,7 @@ fn through_the_gateway(content: &[u8], seed: u64) -> Option<Vec<u8>> {
     assert!(world.is_quiet() && world.body_octets_held() == 0);
     let mut messages = kept.take();
     assert!(messages.len() <= 1);
-    messages.pop().map(|message| message.content)
+    Told { replies, delivered: messages.pop().map(|message| message.content) }
 }
 
 fn messages(folder: &Path) -> Vec<PathBuf> {

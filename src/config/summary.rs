@@ -1,9 +1,13 @@
 //! What a configuration amounts to, in words: what `postern check` prints.
 
 use super::Config;
-use crate::policy::{Action, Class, ClassId, Recipients};
-use crate::relay::{NextHop, Protocol};
-use std::fmt::Write;
+use super::value::{shown, shown_octets};
+use crate::policy::{Action, Class, ClassId, Policy, Recipients};
+use crate::relay::Protocol;
+use crate::session::{Listener, Mixed, Networks, Offer, TlsMode};
+use crate::wire::Newlines;
+use std::fmt::{Result, Write};
+use std::sync::Arc;
 
 /// A summary in plain text, the same for the same configuration.
 pub fn summary(config: &Config) -> String {
@@ -13,38 +17,144 @@ pub fn summary(config: &Config) -> String {
     out
 }
 
-fn write_summary(config: &Config, out: &mut String) -> std::fmt::Result {
-    let policy = &config.tables.policy;
-    for (address, listener) in &config.listeners {
-        let protocol = match listener.protocol {
-            Protocol::Smtp => "SMTP",
-            Protocol::Lmtp => "LMTP",
-        };
-        writeln!(out, "listen   {} on {address}, {protocol}", listener.name)?;
-    }
-    let route_name = |index: usize| config.routes.routes.get(index).map_or("", |one| &one.name);
-    for route in &config.routes.routes {
-        match &route.to {
-            NextHop::Maildir(folder) => {
-                writeln!(out, "route    {}: Maildirs in {}", route.name, folder.display())?;
-            }
-            NextHop::Server { addresses, .. } => {
-                let list: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                writeln!(out, "route    {}: {}", route.name, list.join(", then "))?;
-            }
+fn write_summary(config: &Config, out: &mut String) -> Result {
+    // A listener with several addresses is told once.
+    for listeners in config.listeners.chunk_by(|(_, one), (_, other)| Arc::ptr_eq(one, other)) {
+        let addresses: Vec<String> =
+            listeners.iter().map(|(address, _)| address.to_string()).collect();
+        if let Some((_, listener)) = listeners.first() {
+            write_listener(&addresses.join(" and "), listener, out)?;
         }
     }
+    for route in &config.route_settings {
+        writeln!(out, "route    {route}")?;
+    }
+    write_domains(config, out)?;
+    write_classes(&config.tables.policy, out)?;
+    let rules = &config.tables.rules;
+    writeln!(out, "scan     {} octets of tables, shared by all shards", rules.table_octets())?;
+    writeln!(out, "memory   {} for message bodies", shown_octets(config.body_memory_octets))?;
+    if let Some(admin) = &config.admin {
+        let reload = if admin.token.is_some() { ", POST /reload with a token" } else { "" };
+        writeln!(out, "admin    http://{}{reload}", admin.address)?;
+    }
+    config.warnings.iter().try_for_each(|warning| writeln!(out, "warning  {warning}"))
+}
+
+fn write_listener(addresses: &str, listener: &Listener, out: &mut String) -> Result {
+    let protocol = match listener.protocol {
+        Protocol::Smtp => "SMTP",
+        Protocol::Lmtp => "LMTP",
+    };
+    writeln!(out, "listen   {} on {addresses}, {protocol}", listener.name)?;
+    let size = match listener.size_octets_max {
+        0 => "any size".to_owned(),
+        octets => format!("up to {}", shown_octets(octets)),
+    };
+    let newlines = match listener.newlines {
+        Newlines::Reject => "refused",
+        Newlines::Normalize => "taken as line ends",
+    };
+    let (recipients, messages) = (listener.recipients_max, listener.messages_max);
+    writeln!(
+        out,
+        "         messages of {size}, {recipients} recipients each, {messages} a connection; bare LF \
+         is {newlines}"
+    )?;
+    let tls = match listener.tls.as_ref().map(|tls| tls.mode) {
+        None => "no TLS",
+        Some(TlsMode::Offered) => "TLS offered",
+        Some(TlsMode::Required) => "TLS required",
+        Some(TlsMode::Implicit) => "TLS from the first octet",
+    };
+    let prdr = match (listener.protocol, listener.prdr) {
+        (Protocol::Smtp, true) => ", PRDR",
+        _ => "",
+    };
+    writeln!(out, "         {tls}{prdr}{}", offers(listener))?;
+    if listener.protocol == Protocol::Smtp {
+        let mixed = match listener.mixed {
+            Mixed::Split => "are split over transactions",
+            Mixed::Quarantine => "who refuse get it laid aside",
+            Mixed::Strictest => "all get what the strictest gets",
+        };
+        writeln!(out, "         recipients who differ, without PRDR: {mixed}")?;
+    }
+    let trust = &listener.trust;
+    let trusted = [
+        ("PROXY", &trust.proxy),
+        ("XCLIENT", &trust.xclient),
+        ("XFORWARD", &trust.xforward),
+        ("bare LF", &listener.normalized_from),
+    ];
+    for (what, networks) in trusted.into_iter().filter(|(_, networks)| !networks.is_empty()) {
+        writeln!(out, "         {what} taken from {}", list(networks))?;
+    }
+    writeln!(out, "         {}", waits(listener))
+}
+
+fn offers(listener: &Listener) -> String {
+    let extensions = [
+        ("SMTPUTF8", listener.smtputf8),
+        ("DSN", listener.dsn),
+        ("BINARYMIME", listener.binarymime),
+    ];
+    let those = |wanted| {
+        let names = extensions.iter().filter(move |(_, offer)| *offer == wanted);
+        names.map(|(name, _)| *name).collect::<Vec<_>>()
+    };
+    let always: String = those(Offer::Always).iter().map(|name| format!(", {name}")).collect();
+    match those(Offer::WhenHonoured).join(", ") {
+        names if names.is_empty() => always,
+        names => format!("{always}; when all next hops honour it: {names}"),
+    }
+}
+
+fn list(networks: &Networks) -> String {
+    let networks: Vec<String> = networks.list().iter().map(ToString::to_string).collect();
+    networks.join(", ")
+}
+
+fn waits(listener: &Listener) -> String {
+    let times = [
+        ("idle", listener.idle_timeout),
+        ("data-timeout", listener.data_timeout),
+        ("write-stall", listener.write_stall_timeout),
+        ("progress", listener.progress_timeout),
+        ("session", listener.session_timeout),
+        ("handshake", listener.handshake_timeout),
+        ("scan", listener.scan_budget),
+    ];
+    let times = times.map(|(key, time)| format!("{key} {}", shown(time)));
+    let rate = match listener.data_rate_octets_per_s {
+        0 => String::new(),
+        octets => format!(", data-rate {}", shown_octets(octets)),
+    };
+    format!("{}{rate}", times.join(", "))
+}
+
+fn write_domains(config: &Config, out: &mut String) -> Result {
+    let policy = &config.tables.policy;
+    let route_name = |index: usize| config.routes.routes.get(index).map_or("", |one| &one.name);
     let mut domains: Vec<_> = policy.domains().collect();
     domains.sort_by_key(|(name, _)| *name);
     for (name, domain) in domains {
         let recipients = match &domain.recipients {
             Recipients::Any => "any recipient".to_owned(),
-            Recipients::Listed(listed) => format!("{} recipients", listed.len()),
+            Recipients::Listed { list, .. } => {
+                let (entries, octets) = (list.len(), list.table_octets());
+                format!("a list of {entries} recipients ({octets} octets)")
+            }
         };
+        let plus = domain.plus.map(|sign| format!(", user{0}tag is user", char::from(sign)));
         let (name, class) = (name.escape_ascii(), policy.class_name(domain.class));
-        let route = route_name(domain.route.index());
-        writeln!(out, "domain   {name}: {recipients}, class {class}, route {route}")?;
+        let (route, plus) = (route_name(domain.route.index()), plus.unwrap_or_default());
+        writeln!(out, "domain   {name}: {recipients}{plus}, class {class}, route {route}")?;
     }
+    Ok(())
+}
+
+fn write_classes(policy: &Policy, out: &mut String) -> Result {
     for class in policy.classes() {
         writeln!(out, "class    {}", class.name())?;
         write_lines(class, out)?;
@@ -57,12 +167,10 @@ fn write_summary(config: &Config, out: &mut String) -> std::fmt::Result {
             }
         }
     }
-    let rules = &config.tables.rules;
-    writeln!(out, "scan     {} octets of tables, shared by all shards", rules.table_octets())?;
-    writeln!(out, "memory   {} octets for message bodies", config.body_memory_octets)
+    Ok(())
 }
 
-fn write_lines(class: &Class, out: &mut String) -> std::fmt::Result {
+fn write_lines(class: &Class, out: &mut String) -> Result {
     for line in class.lines() {
         let action = match &line.then {
             Action::Accept { .. } => "accept".to_owned(),

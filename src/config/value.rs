@@ -1,8 +1,10 @@
 //! Single values: sizes, times, addresses, replies, header lines.
 
+use super::fault::Wrong;
 use crate::relay::{Address, Protocol};
-use crate::wire::{Enhanced, Reply};
-use std::net::SocketAddr;
+use crate::wire::{Domain, Enhanced, Mailbox, Reply};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,17 +41,49 @@ pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
     number.checked_mul(unit_ms).map(Duration::from_millis).ok_or(HELP)
 }
 
-/// A [`duration`] that a peer can keep: at least a second.
-pub(super) fn timeout(text: &str) -> Result<Duration, &'static str> {
-    duration(text).and_then(|time| match time >= Duration::from_secs(1) {
-        true => Ok(time),
-        false => Err("at least 1s"),
-    })
+/// A time as a configuration writes it.
+pub(super) fn shown(time: Duration) -> String {
+    let ms = time.as_millis();
+    let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    match units.iter().find(|(unit, _)| ms >= *unit && ms.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", ms / unit),
+        None if ms == 0 => "0s".to_owned(),
+        None => format!("{ms}ms"),
+    }
 }
 
-/// A [`size`] that some message fits into.
-pub(super) fn memory(text: &str) -> Result<u64, &'static str> {
-    size(text).and_then(|octets| if octets >= 1 << 20 { Ok(octets) } else { Err("at least 1MiB") })
+/// A number of octets as a configuration writes it.
+pub(super) fn shown_octets(octets: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.iter().find(|(unit, _)| octets >= *unit && octets.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", octets / unit),
+        None => octets.to_string(),
+    }
+}
+
+/// `10.0.0.0/8`, `2001:db8::/32`, `127.0.0.1`. Everybody is written `any`, lest a slip of the
+/// keyboard trusts the whole world.
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, Wrong> {
+    let bad = |help: &str| Err(Wrong::new(format!("{text:?} is no network"), help));
+    if text == "any" {
+        return Ok(vec![IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())]);
+    }
+    let network = match (text.parse::<IpAddr>(), text.parse::<IpNet>()) {
+        (Ok(address), _) => IpNet::from(address),
+        (_, Ok(network)) => network,
+        _ => return bad("write an address or a network: 127.0.0.1, 10.0.0.0/8, 2001:db8::/32"),
+    };
+    if network.prefix_len() == 0 {
+        return bad("that is everybody; if you mean it, write \"any\"");
+    }
+    if network.trunc() != network {
+        return bad(&format!("it begins at {0}: write {0}", network.trunc()));
+    }
+    // Addresses of clients in this form are taken as IPv4 ones: such a network would hold nobody.
+    if matches!(network, IpNet::V6(mapped) if mapped.addr().to_ipv4_mapped().is_some()) {
+        return bad("write IPv4 networks as such: 10.0.0.0/8, not ::ffff:10.0.0.0/104");
+    }
+    Ok(vec![network])
 }
 
 /// `127.0.0.1:2525`, `[::]:25`.
@@ -59,19 +93,23 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
 
 /// Where a route leads, as one text says it.
 pub(super) enum Target {
-    Server(Protocol, Address),
+    /// A mail server; the last part says whether its scheme is that of TLS.
+    Server(Protocol, Address, bool),
     Maildir(PathBuf),
 }
 
-/// `lmtp://10.0.0.5:24`, `smtp://[::1]:25`, `lmtp:/run/dovecot/lmtp`, `maildir:mail`.
+/// `lmtp://10.0.0.5:24`, `smtps://[::1]:25`, `lmtp:/run/dovecot/lmtp`, `maildir:mail`.
 pub(super) fn target(text: &str, state: &Path) -> Result<Target, &'static str> {
-    const HELP: &str = "write lmtp://IP:PORT, smtp://IP:PORT, lmtp:/path/of/a/socket, \
-                        smtp:/path/of/a/socket or maildir:FOLDER (names of hosts are not looked up)";
+    const HELP: &str = "write lmtp://IP:PORT, smtp://IP:PORT, lmtps:// or smtps:// for TLS from the \
+                        first octet on, lmtp:/path/of/a/socket, smtp:/path/of/a/socket or \
+                        maildir:FOLDER (names of hosts are not looked up)";
     let (scheme, rest) = text.split_once(':').ok_or(HELP)?;
-    let protocol = match scheme {
+    let (protocol, implicit) = match scheme {
         "maildir" if !rest.is_empty() => return Ok(Target::Maildir(state.join(rest))),
-        "lmtp" => Protocol::Lmtp,
-        "smtp" => Protocol::Smtp,
+        "lmtp" => (Protocol::Lmtp, false),
+        "smtp" => (Protocol::Smtp, false),
+        "lmtps" => (Protocol::Lmtp, true),
+        "smtps" => (Protocol::Smtp, true),
         _ => return Err(HELP),
     };
     let address = match rest.strip_prefix("//") {
@@ -79,7 +117,7 @@ pub(super) fn target(text: &str, state: &Path) -> Result<Target, &'static str> {
         None if rest.starts_with('/') => Address::Unix(rest.into()),
         None => return Err(HELP),
     };
-    Ok(Target::Server(protocol, address))
+    Ok(Target::Server(protocol, address, implicit))
 }
 
 /// `550 5.7.1` with an optional text behind it: a refusal.
@@ -108,6 +146,15 @@ pub(super) fn header_line(text: &str) -> Result<Box<[u8]>, &'static str> {
     Ok([text.as_bytes(), b"\r\n"].concat().into())
 }
 
+/// A name of a domain or host.
+pub(super) fn domain(name: &str) -> Result<String, &'static str> {
+    let address = format!("a@{name}");
+    match Mailbox::read(address.as_bytes()).map(|mailbox| mailbox.domain) {
+        Ok(Domain::Name(_)) => Ok(name.to_owned()),
+        _ => Err("write a name such as mx1.example.net"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,8 +179,34 @@ mod tests {
         for bad in ["X", "X Y: 1", ": x", "X: a\r\nY: b", "X: ä"] {
             assert!(header_line(bad).is_err(), "{bad}");
         }
+        for good in ["300ms", "30s", "5m", "24h", "90s", "0s"] {
+            assert_eq!(duration(good).map(shown).as_deref(), Ok(good));
+        }
+        for good in ["50MiB", "1GiB", "1000", "0"] {
+            assert_eq!(size(good).map(shown_octets).as_deref(), Ok(good));
+        }
         for bad in ["lmtp", "lmtp://mail.example:24", "http://1.2.3.4:5", "maildir:", "lmtp:x"] {
             assert!(target(bad, Path::new(".")).is_err(), "{bad}");
+        }
+    }
+    #[test]
+    fn networks_are_what_they_say_and_everybody_is_said_in_words() {
+        let read = |text| networks(text).map_err(|wrong| wrong.help);
+        assert_eq!(read("127.0.0.1"), Ok(vec!["127.0.0.1/32".parse().unwrap()]));
+        assert_eq!(read("2001:db8::/32"), Ok(vec!["2001:db8::/32".parse().unwrap()]));
+        assert_eq!(read("any").map(|both| both.len()), Ok(2));
+        let table = [
+            ("0.0.0.0/0", "\"any\""),
+            ("::/0", "\"any\""),
+            ("10.0.0.1/8", "write 10.0.0.0/8"),
+            ("::ffff:10.0.0.0/104", "not ::ffff"),
+            ("::ffff:10.0.0.1", "not ::ffff"),
+            ("mx.example", "10.0.0.0/8"),
+            ("10.0.0.0/33", "10.0.0.0/8"),
+            ("", "10.0.0.0/8"),
+        ];
+        for (text, words) in table {
+            assert!(read(text).is_err_and(|help| help.contains(words)), "{text}");
         }
     }
 }

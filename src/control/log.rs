@@ -4,6 +4,7 @@ use crate::config::Log;
 use crate::limits::{LOG_FIELD_OCTETS, LOG_RECORDS_WAITING};
 use crate::relay::Protocol;
 use crate::session::{End, RecipientRecord, Record};
+use crate::wire::PeerAttributes;
 use rtrb::{Consumer, Producer, RingBuffer};
 use serde::Serialize;
 use std::fs::OpenOptions;
@@ -92,10 +93,20 @@ fn line(record: &Record) -> String {
         helo: shown(&record.helo),
         from: shown(&record.reverse_path),
         octets: record.octets,
-        end: match record.end {
+        end: match &record.end {
             End::Replied => "replied",
-            End::Lost => "lost",
+            End::Lost(_) => "lost",
+            End::Closed(_) => "closed",
         },
+        why: match &record.end {
+            End::Replied => None,
+            End::Lost(why) | End::Closed(why) => Some(why),
+        },
+        tls: record.tls,
+        prdr: record.prdr,
+        chunked: record.chunked,
+        peer: record.peer.map(|peer| peer.to_string()),
+        forwarded: record.forwarded.as_deref().map(forwarded),
         tags: &record.tags,
         score: f64::from(record.score) / 1000.0,
         recipients: record.recipients.iter().map(recipient).collect(),
@@ -118,6 +129,18 @@ struct Line<'a> {
     from: String,
     octets: u64,
     end: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<&'static str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    prdr: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    chunked: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forwarded: Option<String>,
     tags: &'a [String],
     score: f64,
     recipients: Vec<RecipientLine<'a>>,
@@ -132,6 +155,17 @@ struct RecipientLine<'a> {
     fate: &'static str,
     code: u16,
     line: Option<u32>,
+}
+
+/// What a trusted peer has told, in the order of Postfix's own log.
+fn forwarded(told: &PeerAttributes) -> String {
+    let name = told.name.known().map(|name| shown(name));
+    let address = told.address.known().map(|address| address.to_string());
+    let helo = told.helo.known().map(|helo| shown(helo));
+    let ident = told.ident.known().map(|ident| shown(ident));
+    let words = [("name", name), ("addr", address), ("helo", helo), ("ident", ident)];
+    let said = words.into_iter().filter_map(|(word, value)| Some(format!("{word}={}", value?)));
+    said.collect::<Vec<_>>().join(" ")
 }
 
 fn recipient(record: &RecipientRecord) -> RecipientLine<'_> {
@@ -167,7 +201,12 @@ mod tests {
                 helo: field.into(),
                 reverse_path: field.into(),
                 octets: 1,
-                end: End::Replied,
+                end: End::Lost(String::from_utf8_lossy(field).into_owned()),
+                prdr: false,
+                chunked: false,
+                tls: None,
+                peer: None,
+                forwarded: None,
                 tags: vec!["spam".to_owned()],
                 score: 5_000,
                 recipients: Vec::new(),

@@ -1,5 +1,6 @@
 //! Metrics in Prometheus' text form, summed over the shards when they are asked for.
 
+use super::reload::ReloadCounts;
 use crate::shard::Snapshot;
 use crate::tally::Counts;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, Metric, MetricFamily, MetricType};
@@ -24,7 +25,7 @@ const BUCKETS_US: [u64; 14] = [
 ];
 
 /// The text of all metrics.
-pub fn render(shards: &[Snapshot]) -> String {
+pub fn render(shards: &[Snapshot], reloads: ReloadCounts) -> String {
     let mut counts = Counts::default();
     let (mut sessions, mut body_octets, mut rescued, mut sends, mut enters) = (0, 0, 0, 0, 0);
     for shard in shards {
@@ -44,6 +45,16 @@ pub fn render(shards: &[Snapshot]) -> String {
     families.push(gauge("sessions_open", "Sessions that are open.", sessions));
     families.push(gauge("body_octets", "Octets held by message bodies.", body_octets));
     families.push(gauge("shards", "Shards that answer.", shards.len() as u64));
+    families.push(counter("reloads", "New configurations taken while serving.", reloads.done));
+    let help = "New configurations refused; the old one stayed.";
+    families.push(counter("reload_failures", help, reloads.failed));
+    let help = "When the configuration that serves was taken, in seconds since 1970.";
+    let taken = reloads.last_success_unix_s;
+    families.push(gauge("reload_last_success_timestamp_seconds", help, taken));
+    let help =
+        "When the first certificate of a listener expires, in seconds since 1970; 0 without one.";
+    let expiry = reloads.certificate_expiry_unix_s;
+    families.push(gauge("certificate_expiry_timestamp_seconds", help, expiry));
     families.push(decisions(shards));
     let mut text = Vec::new();
     // Encoding into memory fails only for metrics without values, of which there are none.

@@ -136,6 +136,15 @@ impl Class {
         &self.lines
     }
 
+    /// The routes that accepted mail may take by its lines. Quarantine is none of them: what is laid
+    /// aside goes no further.
+    pub(super) fn routes(&self) -> impl Iterator<Item = RouteId> {
+        self.lines.iter().filter_map(|line| match line.then {
+            Action::Accept { route } => route,
+            _ => None,
+        })
+    }
+
     /// The first line that holds decides; without one the message is accepted.
     pub fn verdict(&self, findings: &Findings) -> Verdict<'_> {
         match self.lines.iter().find(|line| line.when.holds(findings)) {

@@ -6,15 +6,19 @@
 //! when the configuration is loaded and read-only from then on.
 
 mod class;
+mod local_parts;
 mod recipients;
 
 pub use class::{Action, Class, ClassId, Line, Place, RouteId, Verdict, When};
-pub use recipients::{Domain, Pattern, Recipients, Standing};
+pub use local_parts::{EntryError, LocalParts, Pattern, Scope};
+pub use recipients::{Domain, Recipients, Standing};
 
-use crate::scan::{Findings, Score, TagSet};
+use crate::scan::{Findings, Score, TagId, TagSet};
 use crate::wire::{self, Mailbox};
 use class::Reach;
+use smallvec::SmallVec;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// Map with a seed of its own process: its keys are compared with what peers send.
 pub(crate) type SeededMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -28,6 +32,10 @@ pub struct Policy {
     classes: Vec<Class>,
     /// For each pair of classes, whether some findings make one accept and the other not.
     differ: Vec<bool>,
+    /// The routes by which accepted mail may go on, each once.
+    onward: Vec<RouteId>,
+    /// Tags that put the verdict off.
+    holds: Vec<(TagId, Duration)>,
 }
 
 impl Policy {
@@ -48,7 +56,30 @@ impl Policy {
             .iter()
             .flat_map(|one| classes.iter().map(move |other| one.may_differ_from(other, reach)))
             .collect();
-        Policy { domains: domains.into_iter().collect(), postmaster_domain, classes, differ }
+        let domains: SeededMap<_, Domain> = domains.into_iter().collect();
+        let mut onward: Vec<RouteId> = domains.values().flat_map(Domain::routes).collect();
+        onward.extend(classes.iter().flat_map(Class::routes));
+        onward.sort_unstable();
+        onward.dedup();
+        Policy { domains, postmaster_domain, classes, differ, onward, holds: Vec::new() }
+    }
+
+    /// The same policy, in which some tags put the verdict of a message off by so much: what a look
+    /// outside would cost. It is time on the clock, and no work.
+    #[must_use]
+    pub fn with_holds(self, holds: Vec<(TagId, Duration)>) -> Policy {
+        Policy { holds, ..self }
+    }
+
+    /// How long the verdict of a message with these findings has to wait.
+    pub fn hold(&self, findings: &Findings) -> Duration {
+        let held = self.holds.iter().filter(|(tag, _)| findings.has(*tag));
+        held.map(|(_, span)| *span).max().unwrap_or_default()
+    }
+
+    /// The routes by which accepted mail may go on: what they cannot honour must not be offered.
+    pub fn onward_routes(&self) -> &[RouteId] {
+        &self.onward
     }
 
     /// What is known of a mailbox: where its mail goes, or why there is none.
@@ -56,10 +87,15 @@ impl Policy {
         let wire::Domain::Name(domain) = mailbox.domain else {
             return Standing::Refused(wire::replies::NOT_OUR_DOMAIN);
         };
-        let Some(domain) = self.domains.get(domain.to_ascii_lowercase().as_slice()) else {
+        // On the stack: guessing at recipients costs no allocation.
+        let mut name: SmallVec<[u8; 256]> = domain.into();
+        name.make_ascii_lowercase();
+        let Some(domain) = self.domains.get(name.as_slice()) else {
             return Standing::Refused(wire::replies::NOT_OUR_DOMAIN);
         };
-        domain.standing(&wire::unquoted(mailbox.local_part).to_ascii_lowercase())
+        let mut local_part = wire::unquoted(mailbox.local_part);
+        local_part.make_ascii_lowercase();
+        domain.standing(&local_part)
     }
 
     /// The domain whose postmaster gets the mail for `<postmaster>`.

@@ -48,6 +48,41 @@ pub struct HopOffers {
     pub xclient: bool,
 }
 
+impl HopOffers {
+    /// What a folder of Maildirs can honour: it keeps any octets, tells nobody of a delivery, and
+    /// promises nothing of what is done with the mail from there.
+    pub(super) const OF_MAILDIRS: HopOffers = HopOffers {
+        pipelining: true,
+        size: true,
+        eight_bit_mime: true,
+        chunking: true,
+        binarymime: true,
+        smtputf8: true,
+        dsn: false,
+        prdr: false,
+        starttls: false,
+        requiretls: false,
+        xclient: false,
+    };
+
+    /// What both offer.
+    pub(super) fn common(self, other: HopOffers) -> HopOffers {
+        HopOffers {
+            pipelining: self.pipelining && other.pipelining,
+            size: self.size && other.size,
+            eight_bit_mime: self.eight_bit_mime && other.eight_bit_mime,
+            chunking: self.chunking && other.chunking,
+            binarymime: self.binarymime && other.binarymime,
+            smtputf8: self.smtputf8 && other.smtputf8,
+            dsn: self.dsn && other.dsn,
+            prdr: self.prdr && other.prdr,
+            starttls: self.starttls && other.starttls,
+            requiretls: self.requiretls && other.requiretls,
+            xclient: self.xclient && other.xclient,
+        }
+    }
+}
+
 impl Board {
     /// A board on which nothing is known of `routes` routes.
     pub fn new(routes: usize) -> Board {

@@ -89,6 +89,9 @@ pub enum Outcome {
     Delivered,
     /// It was not taken: a 4xx or 5xx reply, fit to be told to the client.
     Failed(Reply),
+    /// The next hop has the whole message and did not say what became of it: a 4xx reply. When the
+    /// client sends it again, there may be a second copy (RFC 1047).
+    Unknown(Reply),
 }
 
 impl Plan {

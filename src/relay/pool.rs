@@ -1,13 +1,24 @@
-//! The relay of a shard: plans in, connections to next hops, outcomes out.
+//! The relay of a shard: plans and questions in, connections to next hops, outcomes and answers out.
+//!
+//! All work waits in a queue of its route, be it for no time at all: what is new, and what comes back
+//! from a connection that failed. `connections` gives it to the next hops.
 
-use super::board::Board;
-use super::hop::{Delivery, Hop, HopEffect, HopEffects, failed};
+use super::board::{Board, HopOffers, Standing};
+use super::deadlines::{Deadlines, Due};
+use super::health::AddressState;
+use super::hop::Hop;
 use super::plan::{Outcome, Plan};
-use super::route::{Address, NextHop, Routes};
+use super::probe::{Key, Probe, Verification, Verifications};
+use super::route::{Address, NextHop, Route, Routes, Verify};
 use super::store::{StoreJob, StoreKey};
-use crate::limits::{HOP_CONNECTIONS_MAX, HOP_DELIVERY_TIMEOUT, HOP_WAITING_MAX};
+use super::work::{Attempts, Delivery, Question, Work};
+use crate::limits::{
+    HOP_CONNECTIONS_MAX, HOP_DELIVERY_TIMEOUT, HOP_IDLE_MAX, HOP_WAITING_MAX,
+    VERIFY_CONNECTIONS_MAX, VERIFY_WAITING_MAX,
+};
 use crate::now::Tick;
 use crate::policy::RouteId;
+use crate::tls::{ClientTls, TlsFacts};
 use crate::wire::{Output, Reply, replies};
 use slab::Slab;
 use std::collections::VecDeque;
@@ -17,18 +28,20 @@ use std::sync::Arc;
 ///
 /// Verbs go in, then [`Relay::poll_effect`] is drained. Every plan that was started is answered by
 /// exactly one [`RelayEffect::Done`], at the latest [`HOP_DELIVERY_TIMEOUT`] later (stores apart,
-/// which answer when the disk does).
+/// which answer when the disk does), and every question by one [`RelayEffect::Verified`].
 #[derive(Debug)]
 pub struct Relay {
-    routes: Arc<Routes>,
-    board: Board,
-    queues: Vec<RouteQueue>,
-    hops: Slab<HopSlot>,
-    hops_made: u64,
+    pub(super) routes: Arc<Routes>,
+    pub(super) board: Board,
+    pub(super) states: Vec<RouteState>,
+    pub(super) hops: Slab<HopSlot>,
+    pub(super) hops_made: u64,
     jobs: Slab<Job>,
-    effects: VecDeque<RelayEffect>,
+    pub(super) verifications: Verifications,
+    pub(super) deadlines: Deadlines,
+    pub(super) effects: VecDeque<RelayEffect>,
     #[cfg(test)]
-    bug_planted: bool,
+    pub(super) bug_planted: bool,
 }
 
 /// What the relay asks of its driver.
@@ -36,43 +49,62 @@ pub struct Relay {
 pub enum RelayEffect {
     /// Make a connection; answer with [`Relay::connected`] or [`Relay::lost`].
     Connect(HopId, Address),
-    /// Send octets.
+    /// Send octets; tell by [`Relay::sent`] what was taken of them.
     Send(HopId, Output),
+    /// After all that is to be sent: TLS begins, as [`Relay::route_tls`] says. Octets that come from
+    /// now on are sealed. Answer with [`Relay::secured`] or [`Relay::lost`].
+    StartTls(HopId),
     /// Send what is still to be sent, then close. The id is free from now on.
     Close(HopId),
+    /// Close at once: what was not sent must not be sent. The id is free from now on.
+    Abort(HopId),
     /// Store a message; answer with [`Relay::stored`].
     Store(StoreJob),
     /// A plan is carried out: an outcome for each recipient that is in one of its groups.
     Done(Ticket, Vec<(usize, Outcome)>),
+    /// What is known of a recipient.
+    Verified(Ticket, Verification),
 }
 
 /// A connection to a next hop. Never the same for two connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HopId {
-    slot: usize,
-    number: u64,
+    pub(super) slot: usize,
+    pub(super) number: u64,
 }
 
-/// What the asker calls its plan.
+/// What the asker calls its plan or question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
+/// A connection's place in the relay.
 #[derive(Debug)]
-struct HopSlot {
-    number: u64,
-    route: RouteId,
-    hop: Hop,
+pub(super) struct HopSlot {
+    pub number: u64,
+    pub route: usize,
+    /// Its place in the route's list of addresses.
+    pub address: usize,
+    pub hop: Hop,
+    /// It stands in the list of those without work.
+    pub listed: bool,
+    /// It has stood there: the next hop may have closed it for its age.
+    pub was_idle: bool,
+    /// Where it lies among the deadlines.
+    pub entry: Option<Tick>,
 }
 
-/// The connections of a route that wait for work, and the work that waits for a connection.
+/// The connections of a route, and the work that waits for one.
 #[derive(Debug, Default)]
-struct RouteQueue {
-    /// The one used last stands last, so that spare ones grow old and are closed.
-    idle: Vec<usize>,
-    connections: usize,
-    waiting: VecDeque<Delivery>,
-    /// The address that worked last.
-    address: usize,
+pub(super) struct RouteState {
+    pub addresses: Vec<AddressState>,
+    pub connections: usize,
+    /// Connections that ask about a recipient.
+    pub asking: usize,
+    /// In the order in which they must be answered.
+    pub deliveries: VecDeque<Box<Delivery>>,
+    pub questions: VecDeque<Box<Question>>,
+    /// Where it lies among the deadlines.
+    pub entry: Option<Tick>,
 }
 
 /// A plan that is being carried out.
@@ -83,18 +115,59 @@ struct Job {
     outcomes: Vec<(usize, Outcome)>,
 }
 
+/// How work gets on.
+enum Way {
+    /// Over the connection in this slot.
+    Idle(usize),
+    /// Over a new connection to the address at this place.
+    New(usize),
+    /// All connections that there may be are at work.
+    Wait,
+    /// Every address has failed.
+    None,
+}
+
+impl RouteState {
+    /// Whether no message is spent on any of its addresses.
+    pub fn is_down(&self) -> bool {
+        self.addresses.iter().all(AddressState::is_down)
+    }
+
+    /// When something is due that no connection knows of.
+    pub fn deadline(&self) -> Option<Tick> {
+        let delivery = self.deliveries.front().map(|one| one.attempts.until);
+        let question = self.questions.front().map(|one| one.attempts.until);
+        let tries = self.addresses.iter().filter_map(AddressState::next_try);
+        tries.chain(delivery).chain(question).min()
+    }
+}
+
 impl Relay {
     /// A relay without connections.
     pub fn new(routes: Arc<Routes>) -> Relay {
-        let queues = routes.routes.iter().map(|_| RouteQueue::default()).collect();
         let board = Board::new(routes.routes.len());
+        for (index, route) in routes.routes.iter().enumerate() {
+            let is_maildir = matches!(route.to, NextHop::Maildir(_));
+            let standing = Standing {
+                offers: is_maildir.then_some(HopOffers::OF_MAILDIRS),
+                down: false,
+                asks_ahead: !is_maildir && route.verify == Verify::Callahead,
+            };
+            board.note(RouteId::at(index as u16), standing);
+        }
+        let state = |route: &Route| RouteState {
+            addresses: route.addresses().iter().map(|_| AddressState::default()).collect(),
+            ..RouteState::default()
+        };
         Relay {
+            states: routes.routes.iter().map(state).collect(),
             routes,
             board,
-            queues,
             hops: Slab::new(),
             hops_made: 0,
             jobs: Slab::new(),
+            verifications: Verifications::new(),
+            deadlines: Deadlines::default(),
             effects: VecDeque::new(),
             #[cfg(test)]
             bug_planted: false,
@@ -106,6 +179,15 @@ impl Relay {
         self.board.clone()
     }
 
+    /// Greets every next hop, so that what they offer is known before the first client comes.
+    pub fn start_up(&mut self, now: Tick) {
+        for route in 0..self.states.len() {
+            for address in 0..self.states[route].addresses.len() {
+                self.connect(route, address, None, false, now);
+            }
+        }
+    }
+
     /// Carries a plan out.
     pub fn start(&mut self, ticket: Ticket, plan: Plan, now: Tick) {
         let Plan { id, envelope, body, groups } = plan;
@@ -115,61 +197,94 @@ impl Relay {
         let job = Job { ticket, open_groups: groups.len(), outcomes: Vec::new() };
         let job = self.jobs.insert(job);
         for (group_index, group) in groups.into_iter().enumerate() {
-            match &self.routes.routes[group.route.index()].to {
-                NextHop::Maildir(folder) => {
-                    let store = StoreJob {
-                        key: StoreKey { job, group: group_index },
-                        folder: folder.clone(),
-                        envelope: Arc::clone(&envelope),
-                        recipients: group.recipients,
-                        prepend: group.prepend,
-                        body: Arc::clone(&body),
-                        id: format!("{id}-{group_index}"),
-                    };
-                    self.effects.push_back(RelayEffect::Store(store));
-                }
-                NextHop::Server { .. } => {
-                    let outcomes = vec![None; group.recipients.len()];
-                    let delivery = Delivery {
-                        job,
-                        envelope: Arc::clone(&envelope),
-                        address: self.queues[group.route.index()].address,
-                        group,
-                        body: Arc::clone(&body),
-                        give_up_at: now + HOP_DELIVERY_TIMEOUT,
-                        attempts: 0,
-                        outcomes,
-                    };
-                    self.dispatch(delivery, now);
-                }
+            if let NextHop::Maildir(folder) = &self.routes.routes[group.route.index()].to {
+                self.effects.push_back(RelayEffect::Store(StoreJob {
+                    key: StoreKey { job, group: group_index },
+                    folder: folder.clone(),
+                    envelope: Arc::clone(&envelope),
+                    recipients: group.recipients,
+                    prepend: group.prepend,
+                    body: Arc::clone(&body),
+                    id: format!("{id}-{group_index}"),
+                }));
+                continue;
             }
+            let delivery = Delivery {
+                job,
+                envelope: Arc::clone(&envelope),
+                outcomes: vec![None; group.recipients.len()],
+                group,
+                body: Arc::clone(&body),
+                attempts: Attempts::until(now + HOP_DELIVERY_TIMEOUT),
+            };
+            self.deliver(delivery, now);
         }
+    }
+
+    fn deliver(&mut self, delivery: Delivery, now: Tick) {
+        let route = &self.routes.routes[delivery.group.route.index()];
+        // RFC 8689 4.2.1: what must be kept under TLS goes nowhere else, and not to anybody.
+        let forbidden = delivery.envelope.requiretls && !route.tls.is_demanded();
+        let work = Work::Delivery(Box::new(delivery));
+        match forbidden {
+            true => self.give_up(work, &replies::NO_REQUIRETLS, now),
+            false => self.begin(work, now),
+        }
+    }
+
+    /// Asks whether a next hop takes a recipient. The answer comes at the latest when the route's
+    /// `timeouts.verify` have passed.
+    pub fn verify(&mut self, ticket: Ticket, probe: Probe, now: Tick) {
+        let (key, route) = (Key::of(&probe), probe.route.index());
+        let known = match &self.routes.routes[route] {
+            Route { to: NextHop::Maildir(_), .. } | Route { verify: Verify::Off, .. } => {
+                Some(Verification::Accepted)
+            }
+            _ => self.verifications.known(&key, now),
+        };
+        if let Some(verification) = known {
+            return self.effects.push_back(RelayEffect::Verified(ticket, verification));
+        }
+        if !self.verifications.wait(&key, ticket) {
+            return;
+        }
+        let until = now + self.routes.routes[route].timeouts.verify;
+        let attempts = Attempts::until(until);
+        let question = Question { key, smtputf8: probe.smtputf8, attempts };
+        self.begin(Work::Question(Box::new(question)), now);
     }
 
     /// The connection stands.
     pub fn connected(&mut self, id: HopId, now: Tick) {
-        if let Some(slot) = self.slot(id) {
-            slot.hop.connected(now);
-        }
+        self.turn(id, now, Hop::connected);
+    }
+
+    /// How TLS is done with a next hop.
+    pub fn route_tls(&self, id: HopId) -> Option<&Arc<ClientTls>> {
+        let slot = self.hops.get(id.slot).filter(|slot| slot.number == id.number)?;
+        self.routes.routes[slot.route].tls.client()
+    }
+
+    /// The handshake that [`RelayEffect::StartTls`] began is done. Whether the next hop is the right
+    /// one was judged by the route's [`ClientTls`]; what else was shown decides nothing.
+    pub fn secured(&mut self, id: HopId, _facts: &TlsFacts, now: Tick) {
+        self.turn(id, now, Hop::secured);
+    }
+
+    /// The next hop's side has taken octets; so many of those given by [`RelayEffect::Send`] are
+    /// still to be taken.
+    pub fn sent(&mut self, id: HopId, octets_left: u64, now: Tick) {
+        self.turn(id, now, |hop, turn| hop.sent(octets_left, turn));
     }
 
     /// Octets came from a next hop.
     pub fn receive(&mut self, id: HopId, octets: &[u8], now: Tick) {
-        let routes = Arc::clone(&self.routes);
-        let mut effects = HopEffects::new();
-        if let Some(slot) = self.slot(id) {
-            slot.hop.receive(octets, &routes.hostname, now, &mut effects);
-        }
-        self.carry_out(id, effects, now);
+        self.turn(id, now, |hop, turn| hop.receive(octets, turn));
     }
 
-    /// The connection could not be made, or was closed or lost.
+    /// The connection could not be made, or was closed or lost, or TLS failed.
     pub fn lost(&mut self, id: HopId, now: Tick) {
-        let mut effects = HopEffects::new();
-        if let Some(slot) = self.slot(id) {
-            slot.hop.lost(&mut effects);
-        }
-        self.carry_out(id, effects, now);
+        self.turn(id, now, Hop::lost);
     }
 
     /// A store has answered: an outcome for each recipient of the job, in its order.
@@ -178,35 +293,30 @@ impl Relay {
         self.group_done(job.key.job, outcomes);
     }
 
-    /// Looks at all deadlines. To be called when [`Relay::deadline`] has come, and not rarer.
+    /// Does what is due. To be called when [`Relay::deadline`] has come, and not rarer.
     pub fn timed_out(&mut self, now: Tick) {
-        let due: Vec<HopId> = self
-            .hops
-            .iter()
-            .filter(|(_, slot)| slot.hop.deadline() <= now)
-            .map(|(index, slot)| HopId { slot: index, number: slot.number })
-            .collect();
-        for id in due {
-            let mut effects = HopEffects::new();
-            if let Some(slot) = self.slot(id) {
-                slot.hop.timed_out(now, &mut effects);
-            }
-            self.carry_out(id, effects, now);
-        }
-        for queue in 0..self.queues.len() {
-            while self.queues[queue].waiting.front().is_some_and(|one| one.give_up_at <= now) {
-                if let Some(delivery) = self.queues[queue].waiting.pop_front() {
-                    self.finished(failed(delivery, &replies::NEXT_HOP_BUSY));
+        while let Some(due) = self.deadlines.take_due(now) {
+            match due {
+                Due::Route(route) => {
+                    self.states[route].entry = None;
+                    self.expire(route, now);
+                    self.try_again(route, now);
+                    self.fill(route, now);
+                }
+                Due::Hop(slot) => {
+                    let Some(hop) = self.hops.get_mut(slot) else { continue };
+                    hop.entry = None;
+                    let id = HopId { slot, number: hop.number };
+                    self.turn(id, now, Hop::timed_out);
                 }
             }
         }
     }
 
-    /// The next deadline of all connections and of all work that waits.
+    /// When [`Relay::timed_out`] is due, if nothing happens before; it may be that nothing is to be
+    /// done then. This costs the look at one entry.
     pub fn deadline(&self) -> Option<Tick> {
-        let hops = self.hops.iter().map(|(_, slot)| slot.hop.deadline());
-        let waiting = self.queues.iter().filter_map(|queue| queue.waiting.front());
-        hops.chain(waiting.map(|delivery| delivery.give_up_at)).min()
+        self.deadlines.first()
     }
 
     /// The next thing to be done by the driver.
@@ -214,14 +324,14 @@ impl Relay {
         self.effects.pop_front()
     }
 
-    /// Whether there are connections to next hops, which have deadlines.
-    pub fn has_connections(&self) -> bool {
-        !self.hops.is_empty()
+    /// Connections to next hops.
+    pub fn connections(&self) -> usize {
+        self.hops.len()
     }
 
-    /// Plans that are not answered yet.
+    /// Plans and questions that are not answered yet.
     pub fn plans_open(&self) -> usize {
-        self.jobs.len()
+        self.jobs.len() + self.verifications.waited_for()
     }
 
     /// For tests of the simulation's oracle: from now on, what may have been taken is sent again.
@@ -230,119 +340,165 @@ impl Relay {
         self.bug_planted = true;
     }
 
-    fn slot(&mut self, id: HopId) -> Option<&mut HopSlot> {
-        self.hops.get_mut(id.slot).filter(|slot| slot.number == id.number)
-    }
+    // ---- work and ways ----------------------------------------------------------------------
 
-    /// Gives a delivery to an idle connection, to a new one, or to the queue of its route.
-    fn dispatch(&mut self, delivery: Delivery, now: Tick) {
-        let route = delivery.group.route;
-        let queue = &mut self.queues[route.index()];
-        // Only the first attempt may take an old connection: it may have been closed behind our
-        // back, and the second attempt must learn something new.
-        if delivery.attempts == 0
-            && let Some(index) = queue.idle.pop()
-        {
-            let mut effects = HopEffects::new();
-            let slot = &mut self.hops[index];
-            slot.hop.begin(delivery, now, &mut effects);
-            let id = HopId { slot: index, number: slot.number };
-            return self.carry_out(id, effects, now);
-        }
-        if queue.connections < HOP_CONNECTIONS_MAX {
-            return self.connect(delivery, now);
-        }
-        if queue.waiting.len() < HOP_WAITING_MAX {
-            return queue.waiting.push_back(delivery);
-        }
-        self.finished(failed(delivery, &replies::NEXT_HOP_BUSY));
-    }
-
-    fn connect(&mut self, mut delivery: Delivery, now: Tick) {
-        let route = delivery.group.route;
-        let NextHop::Server { protocol, addresses } = &self.routes.routes[route.index()].to else {
-            return self.finished(failed(delivery, &replies::LOCAL_FAULT));
+    /// Takes new work in.
+    fn begin(&mut self, work: Work, now: Tick) {
+        let route = work.route().index();
+        let state = &self.states[route];
+        let is_full = match &work {
+            Work::Delivery(_) => state.deliveries.len() >= HOP_WAITING_MAX,
+            Work::Question(_) => state.questions.len() >= VERIFY_WAITING_MAX,
         };
-        let address = addresses[delivery.address % addresses.len()].clone();
-        delivery.attempts += 1;
-        self.queues[route.index()].connections += 1;
-        self.hops_made += 1;
-        #[cfg_attr(not(test), expect(unused_mut, reason = "only a planted bug changes it"))]
-        let mut hop = Hop::connecting(*protocol, delivery, now);
-        #[cfg(test)]
-        {
-            hop.sends_again = self.bug_planted;
+        if is_full {
+            return self.give_up(work, &replies::NEXT_HOP_BUSY, now);
         }
-        let slot = self.hops.insert(HopSlot { number: self.hops_made, route, hop });
-        let id = HopId { slot, number: self.hops_made };
-        self.effects.push_back(RelayEffect::Connect(id, address));
+        self.queue(work);
+        self.fill(route, now);
     }
 
-    fn carry_out(&mut self, id: HopId, effects: HopEffects, now: Tick) {
-        let Some(route) = self.slot(id).map(|slot| slot.route) else { return };
-        for effect in effects {
-            match effect {
-                HopEffect::Send(output) => self.effects.push_back(RelayEffect::Send(id, output)),
-                HopEffect::Finished(delivery) => {
-                    self.queues[route.index()].address = delivery.address;
-                    self.finished(delivery);
+    /// Puts work to that which waits, in the order in which it must be answered.
+    pub(super) fn queue(&mut self, work: Work) {
+        let state = &mut self.states[work.route().index()];
+        match work {
+            Work::Delivery(delivery) => {
+                let until = delivery.attempts.until;
+                let place = state.deliveries.partition_point(|one| one.attempts.until <= until);
+                state.deliveries.insert(place, delivery);
+            }
+            Work::Question(question) => {
+                let until = question.attempts.until;
+                let place = state.questions.partition_point(|one| one.attempts.until <= until);
+                state.questions.insert(place, question);
+            }
+        }
+    }
+
+    /// The work of a route that waits longest. Questions are short, and few at a time: they go first.
+    fn next_waiting(&mut self, route: usize) -> Option<Work> {
+        let state = &mut self.states[route];
+        if state.asking < VERIFY_CONNECTIONS_MAX
+            && let Some(question) = state.questions.pop_front()
+        {
+            return Some(Work::Question(question));
+        }
+        state.deliveries.pop_front().map(Work::Delivery)
+    }
+
+    /// Gives the work that waits to connections, until there is none of the one or the other.
+    pub(super) fn fill(&mut self, route: usize, now: Tick) {
+        while let Some(work) = self.next_waiting(route) {
+            let way = self.way(route, &work);
+            if let (Way::Idle(_) | Way::New(_), Work::Question(_)) = (&way, &work) {
+                self.states[route].asking += 1;
+            }
+            match way {
+                Way::Idle(slot) => {
+                    let id = self.unlist(slot);
+                    self.act(id, now, |hop, turn| hop.begin(work, turn));
                 }
-                HopEffect::Unsent(delivery, reply) => self.try_elsewhere(delivery, &reply, now),
-                HopEffect::Ready => self.ready(id, route, now),
-                HopEffect::Close => self.close(id, route, now),
+                Way::New(address) => self.connect(route, address, Some(work), false, now),
+                Way::Wait => {
+                    self.queue(work);
+                    // One that nobody can use makes room for one that somebody can.
+                    if !self.retire_one(route, now) {
+                        break;
+                    }
+                }
+                Way::None => {
+                    let reply = work.attempts().failure.clone();
+                    self.give_up(work, &reply.unwrap_or(replies::NEXT_HOP_DOWN), now);
+                }
             }
         }
+        while self.idle_connections(route) > HOP_IDLE_MAX && self.retire_one(route, now) {}
+        self.schedule_route(route);
     }
 
-    /// The connection can take the work that waits longest, or lies idle.
-    fn ready(&mut self, id: HopId, route: RouteId, now: Tick) {
-        match self.queues[route.index()].waiting.pop_front() {
-            Some(delivery) => {
-                let mut effects = HopEffects::new();
-                self.hops[id.slot].hop.begin(delivery, now, &mut effects);
-                self.carry_out(id, effects, now);
-            }
-            None => self.queues[route.index()].idle.push(id.slot),
+    /// How work gets on: over the first address that can be reached, as far as is known. Those that
+    /// fail come last, and none when the whole route is down.
+    fn way(&self, route: usize, work: &Work) -> Way {
+        let (state, attempts) = (&self.states[route], work.attempts());
+        if state.is_down() {
+            return Way::None;
         }
-    }
-
-    fn close(&mut self, id: HopId, route: RouteId, now: Tick) {
-        self.hops.remove(id.slot);
-        let queue = &mut self.queues[route.index()];
-        queue.idle.retain(|slot| *slot != id.slot);
-        queue.connections -= 1;
-        self.effects.push_back(RelayEffect::Close(id));
-        if let Some(delivery) = self.queues[route.index()].waiting.pop_front() {
-            self.connect(delivery, now);
-        }
-    }
-
-    /// A connection failed before the body was sent: the other addresses, and once more the same
-    /// one if the connection was an old one, are tried before the client is put off.
-    fn try_elsewhere(&mut self, mut delivery: Delivery, reply: &Reply, now: Tick) {
-        let addresses = match &self.routes.routes[delivery.group.route.index()].to {
-            NextHop::Server { addresses, .. } => addresses.len(),
-            NextHop::Maildir(_) => 0,
+        let untried = |up: bool| {
+            let places = 0..state.addresses.len();
+            let mut places = places.filter(|place| !attempts.tried.contains(place));
+            places.find(|place| state.addresses[*place].is_up() == up)
         };
-        if delivery.attempts >= addresses || now >= delivery.give_up_at {
-            return self.finished(failed(delivery, reply));
+        let Some(address) = untried(true).or_else(|| untried(false)) else {
+            return Way::None;
+        };
+        let is_full = state.connections >= HOP_CONNECTIONS_MAX;
+        // An old connection may have been closed behind our back, so only the first attempt takes
+        // one: the second must learn something new.
+        if !attempts.fresh {
+            let places = 0..state.addresses.len();
+            let mut usable = places.filter(|place| is_full || *place == address);
+            let idle = usable.find_map(|place| {
+                let idle = state.addresses[place].idle.iter().rev();
+                idle.copied().find(|slot| self.hops[*slot].hop.suits(work))
+            });
+            if let Some(slot) = idle {
+                return Way::Idle(slot);
+            }
         }
-        if delivery.attempts > 0 {
-            delivery.address = (delivery.address + 1) % addresses;
-        }
-        delivery.forget_outcomes();
-        self.connect(delivery, now);
+        if is_full { Way::Wait } else { Way::New(address) }
     }
 
-    fn finished(&mut self, delivery: Delivery) {
-        let outcomes = delivery.group.recipients.iter().copied().zip(
-            delivery
-                .outcomes
-                .into_iter()
-                .map(|outcome| outcome.unwrap_or(Outcome::Failed(replies::NEXT_HOP_DOWN))),
-        );
-        let outcomes: Vec<_> = outcomes.collect();
-        self.group_done(delivery.job, outcomes);
+    /// Answers for work that has waited for as long as it may.
+    fn expire(&mut self, route: usize, now: Tick) {
+        let state = &mut self.states[route];
+        let mut late = Vec::new();
+        while let Some(delivery) = state.deliveries.pop_front_if(|one| one.attempts.until <= now) {
+            late.push(Work::Delivery(delivery));
+        }
+        while let Some(question) = state.questions.pop_front_if(|one| one.attempts.until <= now) {
+            late.push(Work::Question(question));
+        }
+        for work in late {
+            let reply = work.attempts().failure.clone();
+            self.give_up(work, &reply.unwrap_or(replies::NEXT_HOP_BUSY), now);
+        }
+    }
+
+    /// Makes connections to addresses that fail, to see whether they are back.
+    fn try_again(&mut self, route: usize, now: Tick) {
+        for place in 0..self.states[route].addresses.len() {
+            let address = &mut self.states[route].addresses[place];
+            if address.next_try().is_some_and(|due| due <= now) {
+                address.trying();
+                self.connect(route, place, None, false, now);
+            }
+        }
+    }
+
+    pub(super) fn give_up(&mut self, work: Work, reply: &Reply, now: Tick) {
+        match work {
+            Work::Delivery(mut delivery) => {
+                delivery.fail_rest(reply);
+                self.finished(*delivery);
+            }
+            Work::Question(question) => {
+                let (tickets, verification) =
+                    self.verifications.unanswered(&question.key, reply, now);
+                self.tell(tickets, &verification);
+            }
+        }
+    }
+
+    pub(super) fn tell(&mut self, tickets: Vec<Ticket>, verification: &Verification) {
+        for ticket in tickets {
+            self.effects.push_back(RelayEffect::Verified(ticket, verification.clone()));
+        }
+    }
+
+    pub(super) fn finished(&mut self, delivery: Delivery) {
+        let Delivery { job, group, outcomes, .. } = delivery;
+        let unknown = || Outcome::Failed(replies::NEXT_HOP_DOWN);
+        let outcomes = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unknown));
+        self.group_done(job, group.recipients.into_iter().zip(outcomes).collect());
     }
 
     fn group_done(&mut self, job: usize, outcomes: Vec<(usize, Outcome)>) {

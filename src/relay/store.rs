@@ -1,7 +1,7 @@
 //! Mail that ends here: one job for a thread that may wait for a disk.
 
 use super::plan::{Envelope, Outcome};
-use crate::wire::Body;
+use crate::wire::{Body, BodyKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -47,19 +47,22 @@ impl StoreJob {
     }
 
     /// The message as it is stored: header lines, then content without stuffed dots, with LF for
-    /// CRLF, which is what readers of Maildirs expect.
+    /// CRLF, which is what readers of Maildirs expect. Binary content is stored octet by octet, and
+    /// then all header lines end with CRLF as its own do.
     ///
     /// RFC 5321 4.4: when the delivery server makes the final delivery, it inserts a return-path
     /// line at the beginning of the mail data.
     pub fn write(&self, recipient: usize, out: &mut impl std::io::Write) -> std::io::Result<()> {
         let address = self.envelope.recipients.get(recipient).map_or(&[][..], |one| &*one.address);
-        out.write_all(b"Return-Path: <")?;
-        out.write_all(&self.envelope.reverse_path)?;
-        out.write_all(b">\nDelivered-To: ")?;
-        out.write_all(address)?;
-        out.write_all(b"\n")?;
-        // A body holds CR only in front of LF: the CRs can simply be left out.
-        for slice in std::iter::once(&*self.prepend).chain(self.body.content()) {
+        let reverse_path = &*self.envelope.reverse_path;
+        let own =
+            [b"Return-Path: <", reverse_path, b">\r\nDelivered-To: ", address, b"\r\n"].concat();
+        for slice in [&*own, &*self.prepend].into_iter().chain(self.body.content()) {
+            if self.envelope.body == BodyKind::BinaryMime {
+                out.write_all(slice)?;
+                continue;
+            }
+            // Text holds CR only in front of LF: the CRs can simply be left out.
             for line_part in slice.split(|octet| *octet == b'\r') {
                 out.write_all(line_part)?;
             }
@@ -88,6 +91,44 @@ fn file_name(octets: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{ClassId, RouteId};
+    use crate::relay::Recipient;
+    use crate::wire::{BodyBuilder, Budget};
+
+    fn stored(body: BodyKind, content: &[u8]) -> Vec<u8> {
+        let mut builder = BodyBuilder::plain(&Budget::new(1 << 20));
+        builder.push(content, false).unwrap();
+        let recipient = Recipient {
+            address: b"b@example.net".as_slice().into(),
+            notify: None,
+            orcpt: None,
+            class: ClassId(0),
+            route: RouteId(0),
+        };
+        let envelope = Envelope { body, recipients: vec![recipient], ..Envelope::default() };
+        let job = StoreJob {
+            key: StoreKey { job: 0, group: 0 },
+            folder: PathBuf::new(),
+            envelope: Arc::new(envelope),
+            recipients: vec![0],
+            prepend: b"Received: x\r\n".to_vec(),
+            body: builder.finish(),
+            id: "a-1".to_owned(),
+        };
+        let mut file = Vec::new();
+        job.write(0, &mut file).unwrap();
+        file
+    }
+
+    #[test]
+    fn text_is_stored_with_lf_and_binary_content_as_it_is() {
+        let text = stored(BodyKind::EightBitMime, b"Subject: y\r\n\r\n.z");
+        let own = "Return-Path: <>\nDelivered-To: b@example.net\nReceived: x\n";
+        assert_eq!(text, [own.as_bytes(), b"Subject: y\n\n.z"].concat());
+        let content = b"Subject: y\r\n\r\na\rb\nc\0\r\n";
+        let binary = stored(BodyKind::BinaryMime, content);
+        assert_eq!(binary, [own.replace('\n', "\r\n").as_bytes(), content].concat());
+    }
 
     #[test]
     fn no_address_leads_out_of_the_folder() {

@@ -73,7 +73,12 @@ impl MediaType {
 
     /// Text, or what is read as text because it says no type that could be known (RFC 2045 5.2).
     pub(super) fn is_text(&self) -> bool {
-        self.octets().starts_with(b"text/") || !self.octets().contains(&b'/')
+        let says_no_type = !self.octets().contains(&b'/');
+        self.octets().starts_with(b"text/") || says_no_type || self.is_html()
+    }
+
+    pub(super) fn is_html(&self) -> bool {
+        matches!(self.octets(), b"text/html" | b"application/xhtml+xml")
     }
 
     fn push(&mut self, octet: u8) {
@@ -142,26 +147,65 @@ impl fmt::Debug for Boundary {
     }
 }
 
+/// The character set that a text names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Charset {
+    /// None, so that it is ASCII, or what else clients take it for.
+    #[default]
+    Unnamed,
+    /// One that is known.
+    Known(&'static encoding_rs::Encoding),
+    /// One that is not known.
+    Unknown,
+}
+
 /// A `Content-Type` value, read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ContentType {
     pub media_type: MediaType,
     /// The boundary, and another one if the value can be read in two ways.
     pub boundaries: [Option<Boundary>; 2],
+    /// The character set of a text.
+    pub charset: Charset,
     /// Mail clients may read the value differently.
     pub ambiguous: bool,
 }
 
+impl Charset {
+    fn read(value: &Value<'_>) -> Charset {
+        let mut name = [0; CHARSET_OCTETS];
+        let octets = name.iter_mut().zip(value.octets()).map(|(place, octet)| *place = octet);
+        let length = octets.count();
+        match encoding_rs::Encoding::for_label(&name[..length]) {
+            Some(encoding) => Charset::Known(encoding),
+            None if length == 0 => Charset::Unnamed,
+            None => Charset::Unknown,
+        }
+    }
+}
+
+/// Octets of the longest name of a character set.
+const CHARSET_OCTETS: usize = 64;
+
 impl ContentType {
+    /// What is known of a part that names its type alone.
+    pub(super) fn of(media_type: MediaType) -> ContentType {
+        let (boundaries, charset) = ([None, None], Charset::Unnamed);
+        ContentType { media_type, boundaries, charset, ambiguous: false }
+    }
+
     /// Reads an unfolded value.
     pub(super) fn read(value: &[u8]) -> ContentType {
         let mut reader = Reader { rest: value };
         let media_type = reader.media_type();
-        let mut read = ContentType { media_type, boundaries: [None, None], ambiguous: false };
+        let mut read = ContentType::of(media_type);
         let mut pieces = Pieces { joined: Boundary::EMPTY, next: 0 };
         while let Some(name) = reader.parameter_name() {
             let Some(boundary_name) = strip_prefix_in_any_case(name, b"boundary") else {
-                reader.parameter_value();
+                let value = reader.parameter_value();
+                if name.eq_ignore_ascii_case(b"charset") {
+                    read.charset = Charset::read(&value);
+                }
                 continue;
             };
             let value = reader.parameter_value();
@@ -243,15 +287,16 @@ impl Pieces {
 }
 
 /// A parameter's value as it stands in the field.
-struct Value<'a> {
-    written: &'a [u8],
+#[derive(Clone, Copy)]
+pub(super) struct Value<'a> {
+    pub(super) written: &'a [u8],
     quoted: bool,
     ambiguous: bool,
 }
 
 impl<'a> Value<'a> {
     /// The octets with the quoting undone.
-    fn octets(&self) -> impl Iterator<Item = u8> + 'a {
+    pub(super) fn octets(&self) -> impl Iterator<Item = u8> + 'a {
         let (mut rest, quoted) = (self.written, self.quoted);
         std::iter::from_fn(move || {
             let (mut octet, mut after) = rest.split_first()?;
@@ -282,27 +327,39 @@ impl<'a> Value<'a> {
     }
 }
 
-fn percent_decoded(mut octets: impl Iterator<Item = u8>) -> Boundary {
+fn percent_decoded(octets: impl Iterator<Item = u8>) -> Boundary {
     let mut boundary = Boundary::EMPTY;
+    undo_percent(octets, |octet| boundary.push(octet));
+    boundary
+}
+
+/// RFC 2231 7: an octet may be written as a percent sign and two hexadecimal digits.
+pub(super) fn undo_percent(mut octets: impl Iterator<Item = u8>, mut each: impl FnMut(u8)) {
     while let Some(octet) = octets.next() {
         if octet != b'%' {
-            boundary.push(octet);
+            each(octet);
             continue;
         }
         let mut digit = || octets.next().and_then(|digit| char::from(digit).to_digit(16));
         if let (Some(high), Some(low)) = (digit(), digit()) {
-            boundary.push((high << 4 | low) as u8);
+            each((high << 4 | low) as u8);
         }
     }
-    boundary
 }
 
 /// A cursor over an unfolded value.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
+    /// At the first parameter of a value: behind the type or the disposition.
+    pub(super) fn at_parameters(value: &'a [u8]) -> Reader<'a> {
+        let mut reader = Reader { rest: value };
+        reader.media_type();
+        reader
+    }
+
     fn media_type(&mut self) -> MediaType {
         let mut media_type = MediaType::known(b"");
         loop {
@@ -320,7 +377,7 @@ impl<'a> Reader<'a> {
 
     /// The name of the next parameter, or `None` at the end. Stands behind the `=` afterwards, or
     /// behind the name if there is none.
-    fn parameter_name(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn parameter_name(&mut self) -> Option<&'a [u8]> {
         loop {
             self.skip_blanks_and_comments();
             match self.rest.split_first()? {
@@ -345,7 +402,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn parameter_value(&mut self) -> Value<'a> {
+    pub(super) fn parameter_value(&mut self) -> Value<'a> {
         self.skip_blanks_and_comments();
         let Some(quoted) = self.rest.strip_prefix(b"\"") else {
             let written = self.token(b";");
@@ -399,7 +456,7 @@ fn is_blank(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-fn strip_prefix_in_any_case<'a>(octets: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+pub(super) fn strip_prefix_in_any_case<'a>(octets: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     let (head, tail) = octets.split_at_checked(prefix.len())?;
     let separate = tail.is_empty() || tail.starts_with(b"*");
     (head.eq_ignore_ascii_case(prefix) && separate).then_some(tail)

@@ -6,6 +6,7 @@
 
 use super::content_type::Encoding;
 use crate::limits::{DECODE_STEP_OCTETS, QP_BLANKS_HELD};
+use memchr::{memchr2, memchr3};
 
 /// Octets that one decoding step can give at most: quoted-printable may let go the blanks it held.
 pub(super) const DECODED_STEP_OCTETS: usize = DECODE_STEP_OCTETS + QP_BLANKS_HELD + 4;
@@ -82,8 +83,20 @@ impl Output<'_> {
         }
     }
 
+    /// Undoes whole groups of digits at once. False, and nothing done, if they are not all digits.
+    fn base64(&mut self, digits: &[u8]) -> bool {
+        let room = base64_simd::Out::from_slice(&mut self.octets[self.length..]);
+        let plain = base64_simd::STANDARD_NO_PAD.decode(digits, room).map_or(0, |out| out.len());
+        self.length += plain;
+        plain > 0
+    }
+
     fn extend(&mut self, octets: &[u8]) {
-        octets.iter().for_each(|octet| self.push(*octet));
+        let room = self.octets.len() - self.length;
+        debug_assert!(octets.len() <= room);
+        let octets = &octets[..octets.len().min(room)];
+        self.octets[self.length..][..octets.len()].copy_from_slice(octets);
+        self.length += octets.len();
     }
 }
 
@@ -98,6 +111,11 @@ pub(super) struct Base64 {
     padded: bool,
     dirty: bool,
 }
+
+/// Octets of a line from which on the fast way pays, and those that it tries at once: what it tried
+/// in vain is then gone over slowly, and should not be much.
+const FAST_OCTETS_MIN: usize = 32;
+const FAST_OCTETS_MAX: usize = 1024;
 
 /// Values in [`BASE64`] that are no digits.
 const URL_DIGIT: u8 = 64;
@@ -130,34 +148,27 @@ const fn base64_table() -> [u8; 256] {
 impl Base64 {
     fn step(&mut self, wire: &[u8], output: &mut Output<'_>) {
         let mut rest = wire;
-        while let Some((octet, after)) = rest.split_first() {
+        while !rest.is_empty() {
+            let mut slow = FAST_OCTETS_MIN;
             if self.count == 0 && !self.padded {
-                rest = self.whole_groups(rest, output);
-                let Some((octet, after)) = rest.split_first() else { return };
-                self.octet(*octet, output);
-                rest = after;
-            } else {
-                self.octet(*octet, output);
-                rest = after;
+                let line = clean_line(rest);
+                if !line.is_empty() && output.base64(line) {
+                    rest = &rest[line.len()..];
+                    continue;
+                }
+                slow = slow.max(line.len());
             }
-        }
-    }
-
-    /// The fast way, for groups of four digits that lie together. Returns what it left.
-    fn whole_groups<'a>(&self, mut wire: &'a [u8], output: &mut Output<'_>) -> &'a [u8] {
-        while let Some((group, after)) = wire.split_first_chunk::<4>() {
-            let digits = group.map(|octet| BASE64[usize::from(octet)]);
-            if digits.iter().fold(0, |all, digit| all | digit) >= URL_DIGIT {
-                break;
+            // One octet at a time, to where the fast way may go on.
+            let mut taken = 0;
+            for octet in rest.iter().take(slow) {
+                self.octet(*octet, output);
+                taken += 1;
+                if *octet == b'\n' && self.count == 0 {
+                    break;
+                }
             }
-            let bits = digits.iter().fold(0, |bits, digit| bits << 6 | u32::from(*digit));
-            let [_, first, second, third] = bits.to_be_bytes();
-            output.push(first);
-            output.push(second);
-            output.push(third);
-            wire = after;
+            rest = &rest[taken..];
         }
-        wire
     }
 
     #[inline]
@@ -220,6 +231,11 @@ pub(super) struct QuotedPrintable {
     dirty: bool,
 }
 
+/// Octets that are read one by one before the next run of text is looked for, and the octets of a
+/// run from which on looking for the next one at once pays.
+const SLOW_OCTETS: usize = 16;
+const FAST_RUN_OCTETS: usize = 16;
+
 /// How much of an escape has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Escape {
@@ -259,11 +275,44 @@ const fn qp_special_table() -> [bool; 256] {
 
 impl QuotedPrintable {
     fn step(&mut self, wire: &[u8], output: &mut Output<'_>) {
-        for octet in wire {
+        let mut rest = wire;
+        while !rest.is_empty() {
             if self.escape == Escape::None {
-                self.text(*octet, output);
-            } else {
-                self.escaped(*octet, output);
+                rest = self.plain_run(rest, output);
+            }
+            let slow = rest.len().min(SLOW_OCTETS);
+            for octet in &rest[..slow] {
+                if self.escape == Escape::None {
+                    self.text(*octet, output);
+                } else {
+                    self.escaped(*octet, output);
+                }
+            }
+            rest = &rest[slow..];
+        }
+    }
+
+    /// The fast way, for text up to an escape or a line end. Returns what it left.
+    fn plain_run<'a>(&mut self, wire: &'a [u8], output: &mut Output<'_>) -> &'a [u8] {
+        let mut rest = wire;
+        loop {
+            let special = memchr3(b'=', b'\r', b'\n', rest);
+            let (run, after) = rest.split_at(special.unwrap_or(rest.len()));
+            let text = run.iter().rposition(|octet| !is_blank(*octet)).map_or(0, |last| last + 1);
+            if text > 0 {
+                self.release_blanks(output);
+                output.extend(&run[..text]);
+            }
+            run[text..].iter().for_each(|blank| self.hold_blank(*blank, output));
+            // Where escapes and line ends are dense, looking for them costs more than going on
+            // octet by octet.
+            match after.strip_prefix(b"\r\n") {
+                Some(next_line) if run.len() >= FAST_RUN_OCTETS => {
+                    self.blank_count = 0;
+                    output.extend(b"\r\n");
+                    rest = next_line;
+                }
+                _ => return after,
             }
         }
     }
@@ -342,7 +391,6 @@ impl QuotedPrintable {
 
     fn hold_blank(&mut self, octet: u8, output: &mut Output<'_>) {
         if usize::from(self.blank_count) == QP_BLANKS_HELD {
-            self.dirty = true;
             self.release_blanks(output);
         }
         self.blanks[usize::from(self.blank_count)] = octet;
@@ -362,6 +410,18 @@ impl QuotedPrintable {
         }
         (self.escape, self.blank_count) = (Escape::None, 0);
     }
+}
+
+/// The whole groups of digits that begin `wire`, as far as the line ends tell; nothing when they are
+/// too few to pay. Trying them in vain costs a fraction of what going slowly over them does.
+fn clean_line(wire: &[u8]) -> &[u8] {
+    let most = &wire[..wire.len().min(FAST_OCTETS_MAX)];
+    let length = memchr2(b'\r', b'\n', most).unwrap_or(most.len()) & !3;
+    if length < FAST_OCTETS_MIN { &[] } else { &most[..length] }
+}
+
+fn is_blank(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t')
 }
 
 fn hexadecimal(digit: u8) -> u8 {
@@ -471,12 +531,37 @@ mod tests {
         let (fits, over) = (format!("a{held}\r\nb"), format!("a {held}\r\nb"));
         assert_eq!(decoded(Encoding::QuotedPrintable, fits.as_bytes(), &[]).0, b"a\r\nb");
         let (plain, dirty) = decoded(Encoding::QuotedPrintable, over.as_bytes(), &[]);
-        assert!(dirty && plain == format!("a{held}\r\nb").into_bytes());
+        assert!(!dirty && plain == format!("a{held}\r\nb").into_bytes());
         for (wire, dirty) in [(format!("={held}\nb"), false), (format!("= {held}\nb"), true)] {
             let each: Vec<usize> = (0..wire.len()).collect();
             let whole = decoded(Encoding::QuotedPrintable, wire.as_bytes(), &[]);
             assert_eq!(whole, decoded(Encoding::QuotedPrintable, wire.as_bytes(), &each));
             assert_eq!(whole.1, dirty);
+        }
+    }
+
+    proptest::proptest! {
+        /// The fast ways give what going octet by octet gives.
+        #[test]
+        fn any_text_is_undone_alike_in_any_cut(
+            lines in proptest::collection::vec("[ -~\t\r=]{0,90}|[A-Za-z0-9+/]{0,90}|[= \t]{0,300}", 0..12),
+            ends in "[rn!=]{12}",
+            cut: proptest::sample::Index,
+        ) {
+            let ends = ends.bytes().map(|end| match end {
+                b'r' => "\r\n",
+                b'n' => "\n",
+                b'!' => "!",
+                _ => "=\r\n",
+            });
+            let wire: String = lines.iter().zip(ends).flat_map(|(line, end)| [line, end]).collect();
+            let each: Vec<usize> = (0..wire.len()).collect();
+            for encoding in [Encoding::Base64, Encoding::QuotedPrintable] {
+                let slow = decoded(encoding, wire.as_bytes(), &each);
+                proptest::prop_assert_eq!(&decoded(encoding, wire.as_bytes(), &[]), &slow);
+                let cut = cut.index(wire.len() + 1);
+                proptest::prop_assert_eq!(&decoded(encoding, wire.as_bytes(), &[cut]), &slow);
+            }
         }
     }
 }

@@ -30,10 +30,21 @@ impl Tags {
     pub const DECODE_DIRTY: TagId = TagId(3);
     /// A fact that the verdict waits for had not come when its time was up.
     pub const SCAN_LATE: TagId = TagId(4);
+    /// The message does not name exactly one sender in exactly one `From` field.
+    pub const FROM_AMBIGUOUS: TagId = TagId(5);
+    /// A text names a character set that is not known, UTF-7 among them.
+    pub const CHARSET_UNKNOWN: TagId = TagId(6);
 
     /// The names of the scanner's own tags, in the order of the constants above.
-    const OWN: [&'static str; 5] =
-        ["mime-limit", "header-limit", "mime-ambiguous", "decode-dirty", "scan-late"];
+    const OWN: [&'static str; 7] = [
+        "mime-limit",
+        "header-limit",
+        "mime-ambiguous",
+        "decode-dirty",
+        "scan-late",
+        "from-ambiguous",
+        "charset-unknown",
+    ];
 
     /// The scanner's own tags alone.
     pub fn new() -> Tags {
@@ -142,17 +153,54 @@ impl fmt::Display for Score {
 pub enum Surface {
     /// Every content octet as it came, un-stuffed: header, body, preamble, epilogue.
     Raw,
-    /// The header blocks as they came: the message's own and those of its parts.
+    /// The header blocks as they came: the message's own and those of its parts; and their fields
+    /// with encoded words undone.
     Header,
-    /// The value of `Subject` fields of the message's own header.
+    /// The value of `Subject` fields of the message's own header, as it came and with encoded words
+    /// undone.
     Subject,
-    /// The octets of text leaves with their transfer encoding undone.
+    /// The octets of text leaves with their transfer encoding undone, and what is [`Visible`].
+    ///
+    /// [`Visible`]: Surface::Visible
     Text,
     /// The octets of any leaf with its transfer encoding undone.
     Part,
+    /// What a reader sees of text leaves: in UTF-8, without HTML tags, with entities resolved,
+    /// runs of blanks and line ends as one blank, and characters of no width left out.
+    Visible,
+    /// Addresses and display names in `From` and `Sender` of the message's own header: as they
+    /// came, and with encoded words, comments and quoting undone. So for the next two.
+    From,
+    /// Those in `To` and `Cc`.
+    To,
+    /// Those in `Reply-To`.
+    ReplyTo,
+    /// The values of the fields that a rule names, in the message's own header: as they came, and
+    /// with encoded words undone.
+    Field,
+    /// The names of attachments, in every form in which they may be written.
+    Name,
+    /// The types of parts: as declared, and of leaves as their first octets tell.
+    Type,
 }
 
 impl Surface {
+    /// All of them.
+    pub const ALL: [Surface; 12] = [
+        Surface::Raw,
+        Surface::Header,
+        Surface::Subject,
+        Surface::Text,
+        Surface::Part,
+        Surface::Visible,
+        Surface::From,
+        Surface::To,
+        Surface::ReplyTo,
+        Surface::Field,
+        Surface::Name,
+        Surface::Type,
+    ];
+
     /// The name in a configuration.
     pub fn name(self) -> &'static str {
         match self {
@@ -161,14 +209,20 @@ impl Surface {
             Surface::Subject => "subject",
             Surface::Text => "text",
             Surface::Part => "part",
+            Surface::Visible => "visible",
+            Surface::From => "from",
+            Surface::To => "to",
+            Surface::ReplyTo => "reply-to",
+            Surface::Field => "field",
+            Surface::Name => "name",
+            Surface::Type => "type",
         }
     }
 
-    /// The surface of that name in a configuration.
+    /// The surface of that name in a configuration. Fields have names of their own there.
     pub fn from_name(name: &str) -> Option<Surface> {
-        [Surface::Raw, Surface::Header, Surface::Subject, Surface::Text, Surface::Part]
-            .into_iter()
-            .find(|surface| surface.name() == name)
+        let named = |surface: &Surface| *surface != Surface::Field && surface.name() == name;
+        Surface::ALL.into_iter().find(named)
     }
 }
 
@@ -182,8 +236,9 @@ pub struct Hit {
     /// The part (in document order, the message itself is 0) it was found in. A raw hit may span
     /// parts: it belongs to the message.
     pub part: u32,
-    /// The un-stuffed content octet at which the last octet of the match was read. For a decoded
-    /// surface this is the wire octet that completed the decoded match.
+    /// The un-stuffed content octet at which the last octet of the match was read; for a decoded
+    /// leaf, the wire octet that completed the decoded match. For what is made of a header field it
+    /// is the field's first octet, for what is visible or a type the part's first one.
     pub offset: u64,
 }
 

@@ -6,8 +6,7 @@
 
 use super::content_type::{ContentType, Encoding, MediaType, read_encoding};
 use super::literals::WalkState;
-use super::rules::surface_bit;
-use super::{Hit, Lane, Meaning, Place, Scanner, Surface, Tags, Watch};
+use super::{Hit, Place, Scanner, Stream, Surface, Tags, Watch, scratch};
 use crate::limits::{
     HEADER_BLOCK_OCTETS, HEADER_FIELD_OCTETS, HEADER_FIELDS_MAX, LINE_HELD_OCTETS,
 };
@@ -21,7 +20,7 @@ const VALUE_OCTETS_AT_REST: usize = 512;
 pub(super) struct HeaderBlock {
     /// It is the header of a message, not of a part of a multipart.
     pub(super) of_message: bool,
-    field: Option<Field>,
+    field: Option<Open>,
     /// The name of the field as written, for watchers.
     name: [u8; LINE_HELD_OCTETS],
     name_length: u8,
@@ -30,7 +29,6 @@ pub(super) struct HeaderBlock {
     fields: u32,
     octets: u64,
     walk: WalkState,
-    subject_walk: WalkState,
     pub(super) said: Said,
 }
 
@@ -62,7 +60,6 @@ impl Default for HeaderBlock {
             fields: 0,
             octets: 0,
             walk: WalkState::default(),
-            subject_walk: WalkState::default(),
             said: Said::nothing(MediaType::TEXT_PLAIN),
         }
     }
@@ -70,10 +67,15 @@ impl Default for HeaderBlock {
 
 /// A field by what the scanner does with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
+pub(super) enum Field {
     ContentType,
     TransferEncoding,
+    Disposition,
     Subject,
+    From,
+    Sender,
+    To,
+    ReplyTo,
     Received,
     Other,
 }
@@ -82,17 +84,35 @@ impl Field {
     fn of_name(name: &[u8]) -> Field {
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         match name.len() {
+            2 if is(b"to") || is(b"cc") => Field::To,
+            4 if is(b"from") => Field::From,
+            6 if is(b"sender") => Field::Sender,
             7 if is(b"subject") => Field::Subject,
             8 if is(b"received") => Field::Received,
+            8 if is(b"reply-to") => Field::ReplyTo,
             12 if is(b"content-type") => Field::ContentType,
+            19 if is(b"content-disposition") => Field::Disposition,
             25 if is(b"content-transfer-encoding") => Field::TransferEncoding,
             _ => Field::Other,
         }
     }
 
-    fn is_kept(self) -> bool {
+    /// Whether it says how to read the body.
+    fn is_of_structure(self) -> bool {
         matches!(self, Field::ContentType | Field::TransferEncoding)
     }
+}
+
+/// The field that is open.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    field: Field,
+    /// The number of its name, if rules name it.
+    named: Option<u8>,
+    /// Its value is kept.
+    kept: bool,
+    /// The content offset of its first octet.
+    start: u64,
 }
 
 impl<W: Watch> Scanner<W> {
@@ -104,7 +124,7 @@ impl<W: Watch> Scanner<W> {
         header.field = None;
         header.value.clear();
         (header.fields, header.octets) = (0, 0);
-        header.walk = self.rules.header().map_or_else(WalkState::default, |walk| walk.start());
+        header.walk = self.rules.literals().start();
         header.said = Said::nothing(default_type);
         self.parts += 1;
     }
@@ -192,22 +212,25 @@ impl<W: Watch> Scanner<W> {
         let field = Field::of_name(name);
         // RFC 5322 4.5: white space before the colon is obsolete syntax, which not every client
         // reads.
-        if field.is_kept() && name.len() + 1 < line.len() {
+        if field.is_of_structure() && name.len() + 1 < line.len() {
             self.tag(Tags::MIME_AMBIGUOUS);
         }
+        let own = self.part() == 0;
+        let named = self.rules.field(name).filter(|_| own);
+        let kept = field.is_of_structure() || self.is_asked_for(field, named);
         let header = &mut self.header;
-        header.field = Some(field);
+        header.field = Some(Open { field, named, kept, start });
         header.name[..name.len()].copy_from_slice(name);
         header.name_length = name.len() as u8;
         header.fields = header.fields.saturating_add(1);
         if header.fields > HEADER_FIELDS_MAX {
             self.tag(Tags::HEADER_LIMIT);
         }
-        if field == Field::Received && self.part() == 0 {
-            self.findings.count_received_field();
+        match field {
+            Field::Received if own => self.findings.count_received_field(),
+            Field::From if own => self.from_fields = self.from_fields.saturating_add(1),
+            _ => {}
         }
-        let subject = self.rules.subject();
-        self.header.subject_walk = subject.map_or_else(WalkState::default, |walk| walk.start());
         self.place = Place::FieldValue;
         self.header_octets(line, start);
     }
@@ -219,11 +242,8 @@ impl<W: Watch> Scanner<W> {
             self.place = Place::HeaderLine;
         }
         self.header_octets(taken, self.offset);
-        match self.header.field {
-            Some(field) if field.is_kept() => self.keep_value(taken),
-            // Only the header of the message itself is shown as its subject.
-            Some(Field::Subject) if self.part() == 0 => self.subject_octets(taken),
-            _ => {}
+        if self.header.field.is_some_and(|open| open.kept) {
+            self.keep_value(taken);
         }
         taken.len()
     }
@@ -231,35 +251,41 @@ impl<W: Watch> Scanner<W> {
     /// RFC 5322 2.2.3: unfolding removes the line ends and nothing else.
     fn keep_value(&mut self, octets: &[u8]) {
         let value = &mut self.header.value;
-        for octet in octets.iter().filter(|octet| !matches!(octet, b'\r' | b'\n')) {
-            if value.len() == HEADER_FIELD_OCTETS {
-                self.findings.add(Tags::HEADER_LIMIT, super::Score::ZERO);
+        for line in octets.split(|octet| matches!(octet, b'\r' | b'\n')) {
+            let room = HEADER_FIELD_OCTETS - value.len();
+            value.extend_from_slice(&line[..line.len().min(room)]);
+            if line.len() > room {
+                // Fields that are kept for their encoded words alone are searched as they came.
+                let open = self.header.field;
+                if open.is_some_and(|open| open.field != Field::Other || open.named.is_some()) {
+                    self.findings.add(Tags::HEADER_LIMIT, super::Score::ZERO);
+                }
                 return;
             }
-            value.push(*octet);
         }
     }
 
     /// The field that was open is complete.
     fn end_field(&mut self) {
-        let Some(field) = self.header.field.take() else { return };
+        let Some(open) = self.header.field.take() else { return };
         let part = self.part();
+        let value = std::mem::take(&mut self.header.value);
         let header = &mut self.header;
         let name = &header.name[..usize::from(header.name_length)];
-        let value = field.is_kept().then_some(header.value.as_slice());
-        self.watch.header_field(part, name, value);
-        let clear = match field {
-            Field::ContentType => header.said.add_content_type(ContentType::read(&header.value)),
-            Field::TransferEncoding => header.said.add_encoding(read_encoding(&header.value)),
-            Field::Subject | Field::Received | Field::Other => true,
+        self.watch.header_field(part, name, open.kept.then_some(value.as_slice()));
+        let clear = match open.field {
+            Field::ContentType => header.said.add_content_type(ContentType::read(&value)),
+            Field::TransferEncoding => header.said.add_encoding(read_encoding(&value)),
+            _ => true,
         };
-        if field.is_kept() {
-            header.value.clear();
-            header.value.shrink_to(VALUE_OCTETS_AT_REST);
-        }
         if !clear {
             self.tag(Tags::MIME_AMBIGUOUS);
         }
+        if open.kept {
+            self.look_at_field(open.field, open.named, &value, open.start);
+        }
+        self.header.value = value;
+        self.header.value.clear();
     }
 
     /// The block ends in front of a line that is no field.
@@ -296,34 +322,19 @@ impl<W: Watch> Scanner<W> {
         if self.header.octets > HEADER_BLOCK_OCTETS {
             self.tag(Tags::HEADER_LIMIT);
         }
+        if !self.rules.ask(Surface::Header) {
+            return;
+        }
         let part = self.part();
-        let Some(walk) = self.rules.header() else { return };
-        let Scanner { matches, findings, .. } = self;
-        self.header.walk = walk.walk(self.header.walk, octets, |place, meaning: Meaning| {
-            let asked = meaning.surfaces & surface_bit(Surface::Header) != 0;
-            if asked && matches.first(Lane::Header, meaning.rule) {
-                let offset = start + place as u64;
-                findings.note(Hit { rule: meaning.rule, surface: Surface::Header, part, offset });
-            }
-        });
-    }
-
-    /// Octets of a subject, walked with its foldings undone.
-    fn subject_octets(&mut self, octets: &[u8]) {
-        let Some(walk) = self.rules.subject() else { return };
-        let Scanner { matches, findings, offset, .. } = self;
-        let mut start = 0;
-        for line in octets.split(|octet| matches!(octet, b'\r' | b'\n')) {
-            let state = self.header.subject_walk;
-            self.header.subject_walk = walk.walk(state, line, |place, meaning: Meaning| {
-                let asked = meaning.surfaces & surface_bit(Surface::Subject) != 0;
-                if asked && matches.first(Lane::Subject, meaning.rule) {
-                    let (rule, offset) = (meaning.rule, *offset + (start + place) as u64);
-                    findings.note(Hit { rule, surface: Surface::Subject, part: 0, offset });
+        let Scanner { rules, header, matches, findings, .. } = self;
+        scratch::with(|scratch| {
+            rules.look(&mut header.walk, octets, &mut scratch.search, |rule, place| {
+                if rules.asks(rule, Surface::Header) && matches.first(Stream::Header, rule) {
+                    let (surface, offset) = (Surface::Header, start + place as u64);
+                    findings.note(Hit { rule, surface, part, offset });
                 }
             });
-            start += line.len() + 1;
-        }
+        });
     }
 }
 

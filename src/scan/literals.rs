@@ -1,181 +1,279 @@
 //! Many literals in one walk, with the state carried over every cut.
 //!
-//! An automaton looks at each octet once and never back, so what it found depends on the octets
-//! alone and not on how they came. Up to a table size it is a full transition table (two dependent
-//! loads an octet); above it a compact one that stays inside the processor's caches. Both are
-//! aho-corasick's, of the kind that reports every match, without a prefilter: prefilters are fast on
-//! friendly text only.
+//! Each octet is looked at a bounded number of times, so what was found depends on the octets alone
+//! and not on how they came. A set whose full transition table stays inside the processor's caches
+//! is such a table (`lanes`); a larger one is known by windows of its literals (`grams`), but for
+//! the literals that are too short for one, or too much alike.
 
-use crate::limits::FULL_TABLE_OCTETS;
-use aho_corasick::automaton::{Automaton, StateID};
-use aho_corasick::{Anchored, MatchKind, StartKind, dfa, nfa};
+use super::grams::{ANCHORED_OCTETS_MIN, Grams, Tail};
+use super::lanes::{Lanes, table_octets};
+use super::scratch::Search;
+use crate::limits::{FULL_TABLE_OCTETS, SCAN_BLOCK_OCTETS};
+use aho_corasick::automaton::StateID;
 
 /// Where a walk stands between two octets. It has meaning only for the [`Literals`] it came from.
-pub(super) type WalkState = StateID;
-
-/// What it means that a literal was found.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Meaning {
-    /// The rule that asks for the literal.
-    pub rule: u16,
-    /// The surfaces on which it asks, one bit each (see [`surface_bit`](super::rules::surface_bit)).
-    pub surfaces: u8,
+#[derive(Clone, Debug, Default)]
+pub(super) struct WalkState {
+    table: StateID,
+    tail: Tail,
 }
 
 /// A compiled set of literals. ASCII letters match in either case.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Literals {
-    engine: Engine,
-    meanings: Box<[Meaning]>,
-    start: WalkState,
+    lanes: Option<Lanes>,
+    grams: Option<Grams>,
 }
 
-#[derive(Debug)]
-enum Engine {
-    Full(dfa::DFA),
-    Compact(nfa::contiguous::NFA),
-}
+/// A literal in lower case, and the rules that ask for it.
+pub(super) type Asked<'a> = (&'a [u8], &'a [u16]);
 
 impl Literals {
-    /// Compiles literals, each with what it means. The result is `None` when the engine cannot
-    /// number that many states.
-    pub(super) fn compile(literals: &[Vec<u8>], meanings: Vec<Meaning>) -> Option<Literals> {
-        debug_assert_eq!(literals.len(), meanings.len());
-        let engine = if full_table_octets(literals) <= FULL_TABLE_OCTETS {
-            let mut builder = dfa::Builder::new();
-            builder.match_kind(MatchKind::Standard).start_kind(StartKind::Unanchored);
-            builder.ascii_case_insensitive(true).prefilter(false).byte_classes(true);
-            Engine::Full(builder.build(literals).ok()?)
-        } else {
-            let mut builder = nfa::contiguous::Builder::new();
-            builder.match_kind(MatchKind::Standard);
-            builder.ascii_case_insensitive(true).prefilter(false).byte_classes(true);
-            Engine::Compact(builder.build(literals).ok()?)
+    /// Compiles literals in lower case, which are sorted and each there once. The result is `None`
+    /// when they are too many for the engines to number.
+    pub(super) fn compile(literals: &[(Vec<u8>, Vec<u16>)]) -> Option<Literals> {
+        Literals::compile_within(FULL_TABLE_OCTETS, literals)
+    }
+
+    /// Compiles literals, those beyond a full table of `table_octets_max` as a large set.
+    fn compile_within(
+        table_octets_max: usize,
+        literals: &[(Vec<u8>, Vec<u16>)],
+    ) -> Option<Literals> {
+        debug_assert!(literals.is_sorted_by(|one, other| one.0 < other.0));
+        let asked = literals.iter().map(|(literal, rules)| (literal.as_slice(), rules.as_slice()));
+        let asked: Vec<Asked> = asked.collect();
+        let in_table = |asked: Vec<Asked>| -> Option<Option<Lanes>> {
+            if asked.is_empty() {
+                return Some(None);
+            }
+            let octets: Vec<&[u8]> = asked.iter().map(|(literal, _)| *literal).collect();
+            let rules = asked.iter().map(|(_, rules)| Box::from(*rules)).collect();
+            Lanes::build(&octets, rules).map(Some)
         };
-        let start = match &engine {
-            Engine::Full(full) => full.start_state(Anchored::No),
-            Engine::Compact(compact) => compact.start_state(Anchored::No),
-        };
-        Some(Literals { engine, meanings: meanings.into(), start: start.ok()? })
+        let octets: Vec<&[u8]> = asked.iter().map(|(literal, _)| *literal).collect();
+        if table_octets(&octets) <= table_octets_max {
+            return Some(Literals { lanes: in_table(asked)?, grams: None });
+        }
+        let (long, mut rest): (Vec<Asked>, Vec<Asked>) =
+            asked.into_iter().partition(|(literal, _)| literal.len() >= ANCHORED_OCTETS_MIN);
+        let (grams, crowded) = Grams::build(long);
+        rest.extend(crowded);
+        rest.sort_unstable();
+        let grams = Some(grams).filter(|grams| !grams.is_empty());
+        Some(Literals { lanes: in_table(rest)?, grams })
     }
 
     /// The state before any octet.
     pub(super) fn start(&self) -> WalkState {
-        self.start
+        let table = self.lanes.as_ref().map_or_else(StateID::default, Lanes::start);
+        WalkState { table, tail: Tail::default() }
     }
 
-    /// Memory of the table, in octets.
+    /// Whether there is nothing to look for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.is_none() && self.grams.is_none()
+    }
+
+    /// Memory of the tables, in octets.
     pub(super) fn table_octets(&self) -> usize {
-        match &self.engine {
-            Engine::Full(full) => full.memory_usage(),
-            Engine::Compact(compact) => compact.memory_usage(),
-        }
+        let lanes = self.lanes.as_ref().map_or(0, Lanes::table_octets);
+        lanes + self.grams.as_ref().map_or(0, Grams::table_octets)
     }
 
-    /// How many literals end where `literal` ends, itself among them: the most that a text can ask
-    /// for at an octet is the largest such number.
-    pub(super) fn ends_with(&self, literal: &[u8]) -> usize {
-        match &self.engine {
-            Engine::Full(full) => ends_in(full, self.start, literal),
-            Engine::Compact(compact) => ends_in(compact, self.start, literal),
-        }
-    }
-
-    /// Walks over `octets` from `state` and returns the state after them. `found` is told the
-    /// place of the octet with which a match was complete, and what the match means.
+    /// Looks at the next block of a text, of at most [`SCAN_BLOCK_OCTETS`]. What is found is in
+    /// [`Search::hits`], each match at the octet with which it is complete.
     #[inline]
-    pub(super) fn walk(
-        &self,
-        state: WalkState,
-        octets: &[u8],
-        found: impl FnMut(usize, Meaning),
-    ) -> WalkState {
-        match &self.engine {
-            Engine::Full(full) => walk_in(full, &self.meanings, state, octets, found),
-            Engine::Compact(compact) => walk_in(compact, &self.meanings, state, octets, found),
+    pub(super) fn walk(&self, state: &mut WalkState, block: &[u8], search: &mut Search) {
+        debug_assert!(block.len() <= SCAN_BLOCK_OCTETS);
+        if let Some(lanes) = &self.lanes {
+            state.table = lanes.walk(state.table, block, &mut search.hits);
+        }
+        if let Some(grams) = &self.grams {
+            grams.walk(&mut state.tail, block, search);
         }
     }
 }
 
-/// The loop that the whole scan turns in: a step and one test an octet.
-#[inline]
-fn walk_in<A: Automaton>(
-    automaton: &A,
-    meanings: &[Meaning],
-    mut state: WalkState,
-    octets: &[u8],
-    mut found: impl FnMut(usize, Meaning),
-) -> WalkState {
-    for (place, octet) in octets.iter().enumerate() {
-        state = automaton.next_state(Anchored::No, state, *octet);
-        if automaton.is_special(state) && automaton.is_match(state) {
-            for end in 0..automaton.match_len(state) {
-                found(place, meanings[automaton.match_pattern(state, end).as_usize()]);
-            }
+/// How many rules can ask for literals that end where each literal ends, the literal itself among
+/// them: the work that one octet of a text can ask for. `literals` as for [`Literals::compile`].
+pub(super) fn ends(literals: &[(Vec<u8>, Vec<u16>)]) -> Vec<usize> {
+    let reversed = |index: &usize| literals[*index].0.iter().rev();
+    let mut by_end: Vec<usize> = (0..literals.len()).collect();
+    by_end.sort_unstable_by(|one, other| reversed(one).cmp(reversed(other)));
+    let mut ends = vec![0; literals.len()];
+    // In this order, the tails of a literal stand before it, each the tail of the next one.
+    let mut tails: Vec<usize> = Vec::new();
+    for index in by_end {
+        while tails.last().is_some_and(|tail| !literals[index].0.ends_with(&literals[*tail].0)) {
+            tails.pop();
         }
+        ends[index] = tails.last().map_or(0, |tail| ends[*tail]) + literals[index].1.len();
+        tails.push(index);
     }
-    state
-}
-
-fn ends_in<A: Automaton>(automaton: &A, start: WalkState, literal: &[u8]) -> usize {
-    let step = |state, octet: &u8| automaton.next_state(Anchored::No, state, *octet);
-    let state = literal.iter().fold(start, step);
-    if automaton.is_match(state) { automaton.match_len(state) } else { 0 }
-}
-
-/// Octets that a full table would take, to be known before it is built: a state for each different
-/// beginning of a literal, and for each state a place for each class of octets.
-fn full_table_octets(literals: &[Vec<u8>]) -> usize {
-    let mut folded: Vec<Vec<u8>> = literals.iter().map(|one| one.to_ascii_lowercase()).collect();
-    folded.sort_unstable();
-    let mut states = 4;
-    let mut before: &[u8] = &[];
-    for literal in &folded {
-        let common = literal.iter().zip(before).take_while(|(one, other)| one == other).count();
-        states += literal.len() - common;
-        before = literal;
-    }
-    // Octets that no literal tells apart are one class: a class ends after each octet that is used
-    // and before it.
-    let mut class_ends = [false; 256];
-    for octet in folded.iter().flatten() {
-        for form in [octet.to_ascii_lowercase(), octet.to_ascii_uppercase()] {
-            class_ends[usize::from(form)] = true;
-            class_ends[usize::from(form.saturating_sub(1))] |= form > 0;
-        }
-    }
-    class_ends[255] = true;
-    let classes = class_ends.iter().filter(|end| **end).count();
-    states * classes.next_power_of_two() * size_of::<u32>()
+    ends
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scan::scratch;
+    use aho_corasick::automaton::{Automaton, OverlappingState};
+    use aho_corasick::{Input, nfa};
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+    use std::path::Path;
 
-    fn compile(literals: &[&str]) -> Literals {
-        let literals: Vec<Vec<u8>> = literals.iter().map(|one| one.as_bytes().to_vec()).collect();
-        let meaning = |rule| Meaning { rule: rule as u16, surfaces: 1 };
-        Literals::compile(&literals, (0..literals.len()).map(meaning).collect()).unwrap()
+    type Set = Vec<(Vec<u8>, Vec<u16>)>;
+
+    /// The literals in lower case, sorted, each asked for by a rule of its own.
+    fn set<T: AsRef<[u8]>>(literals: impl IntoIterator<Item = T>) -> Set {
+        let literals = literals.into_iter().map(|literal| literal.as_ref().to_ascii_lowercase());
+        let sorted: BTreeSet<Vec<u8>> = literals.collect();
+        sorted.into_iter().zip(0..).map(|(literal, rule)| (literal, vec![rule])).collect()
     }
 
-    fn found(literals: &Literals, text: &[u8], piece: usize) -> Vec<(usize, u16)> {
-        let (mut state, mut all) = (literals.start(), Vec::new());
-        for (index, octets) in text.chunks(piece).enumerate() {
-            state = literals.walk(state, octets, |place, meaning| {
-                all.push((index * piece + place, meaning.rule));
+    /// The same set as a full table, and as a large one.
+    fn engines(set: &Set) -> [Literals; 2] {
+        let [table, large] = [usize::MAX, 0].map(|octets| Literals::compile_within(octets, set));
+        let (table, large) = (table.unwrap(), large.unwrap());
+        assert!(table.grams.is_none());
+        [table, large]
+    }
+
+    /// For each rule with a match, the octets up to the end of the first one.
+    type Firsts = Vec<(u16, usize)>;
+
+    fn found<'a>(literals: &Literals, pieces: impl IntoIterator<Item = &'a [u8]>) -> Firsts {
+        let (mut state, mut start, mut all) = (literals.start(), 0, Firsts::new());
+        for block in pieces.into_iter().flat_map(|piece| piece.chunks(SCAN_BLOCK_OCTETS)) {
+            scratch::with(|scratch| {
+                scratch.search.hits.prepare(usize::from(u16::MAX) + 1);
+                literals.walk(&mut state, block, &mut scratch.search);
+                scratch.search.hits.drain(|rule, hits| {
+                    all.push((rule, start + hits.first as usize + 1));
+                });
             });
+            start += block.len();
+        }
+        all.sort_unstable();
+        all.dedup_by_key(|(rule, _)| *rule);
+        all
+    }
+
+    /// What another engine finds: aho-corasick's compact automaton over the whole text.
+    fn expected(set: &Set, text: &[u8]) -> Firsts {
+        let literals = set.iter().map(|(literal, _)| literal);
+        let oracle = nfa::contiguous::Builder::new();
+        let oracle = oracle.clone().ascii_case_insensitive(true).build(literals).unwrap();
+        let (mut state, mut all) = (OverlappingState::start(), Firsts::new());
+        let mut seen = vec![false; set.len()];
+        loop {
+            oracle.try_find_overlapping(&Input::new(text), &mut state).unwrap();
+            let Some(one) = state.get_match() else { break };
+            if !std::mem::replace(&mut seen[one.pattern().as_usize()], true) {
+                all.push((one.pattern().as_u32() as u16, one.end()));
+            }
         }
         all.sort_unstable();
         all
     }
 
+    fn in_pieces<'a>(text: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
+        let (mut rest, mut pieces, mut turn) = (text, Vec::new(), lengths.iter().cycle());
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(rest.len().min(*turn.next().unwrap()));
+            pieces.push(piece);
+            rest = after;
+        }
+        pieces
+    }
+
     #[test]
     fn a_match_is_found_over_every_cut_and_in_either_case() {
-        let literals = compile(&["abcd", "bc", "CDA"]);
-        let expected = vec![(2, 1), (3, 0), (4, 2), (6, 1)];
-        for piece in 1..=8 {
-            assert_eq!(found(&literals, b"aBcDabc", piece), expected, "in pieces of {piece}");
+        let set = set(["bc", "abcd", "CDA", "cdabcdefghijk", "ghijk"]);
+        let text = b"xaBcDabcdefghIJK ghijk";
+        let expected = expected(&set, text);
+        assert_eq!(expected.len(), set.len());
+        for literals in engines(&set) {
+            for piece in 1..=text.len() {
+                assert_eq!(found(&literals, text.chunks(piece)), expected, "pieces of {piece}");
+            }
+        }
+    }
+
+    fn corpus(name: &str) -> Vec<u8> {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+        std::fs::read(corpus.join(name)).unwrap()
+    }
+
+    /// Texts that are hard on one engine or the other.
+    fn hostile(set: &Set) -> Vec<Vec<u8>> {
+        let literals = || set.iter().map(|(literal, _)| literal.as_slice());
+        let less = |octets: usize| literals().flat_map(move |one| &one[..one.len() - octets]);
+        let behind = literals().flat_map(|one| one[1..].iter().chain(b" "));
+        vec![
+            less(0).copied().collect(),
+            less(1).copied().collect(),
+            behind.copied().collect(),
+            literals().flat_map(|one| one[..one.len().min(3)].to_vec()).collect(),
+            vec![b'a'; 50_000],
+        ]
+    }
+
+    #[test]
+    fn every_engine_finds_what_the_compact_automaton_finds() {
+        let words = corpus("patterns/literals-200.txt");
+        let words = words.split(|octet| *octet == b'\n').filter(|word| !word.is_empty());
+        let alike = (1..=40usize).map(|length| vec![b'a'; length]);
+        let hosts = (0..3_000).map(|number| format!("{number}.example.com").into_bytes());
+        let set = set(words.map(Vec::from).chain(alike).chain(hosts));
+        let mut texts = hostile(&set);
+        for folder in ["ham", "spam"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(folder);
+            let files = std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path());
+            texts.extend(files.map(|file| std::fs::read(file).unwrap()));
+        }
+        let engines = engines(&set);
+        for text in texts {
+            let expected = expected(&set, &text);
+            for literals in &engines {
+                assert_eq!(found(literals, [&text[..]]), expected);
+                for lengths in [&[1][..], &[1460], &[61, 3, 5_000, 127, 1, 512, 2]] {
+                    assert_eq!(found(literals, in_pieces(&text, lengths)), expected);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn any_literals_are_found_in_any_text_and_cut(
+            literals in prop::collection::vec("[abAB\u{e9}]{1,20}", 1..12),
+            text in "[abABc\u{e9}]{0,400}",
+            lengths in prop::collection::vec(1usize..90, 1..8),
+        ) {
+            let set = set(&literals);
+            let expected = expected(&set, text.as_bytes());
+            for literals in engines(&set) {
+                let pieces = in_pieces(text.as_bytes(), &lengths);
+                prop_assert_eq!(&found(&literals, pieces), &expected);
+            }
+        }
+
+        /// Long enough for eight lanes.
+        #[test]
+        fn any_long_text_gives_the_same_in_lanes(
+            literals in prop::collection::vec("[ab]{2,30}", 1..12),
+            text in "[ab]{0,9000}",
+        ) {
+            let set = set(&literals);
+            let expected = expected(&set, text.as_bytes());
+            for literals in engines(&set) {
+                prop_assert_eq!(&found(&literals, [text.as_bytes()]), &expected);
+            }
         }
     }
 
@@ -183,41 +281,31 @@ mod tests {
     fn the_size_of_a_full_table_is_known_before_it_is_built() {
         let lists: [&[&str]; 3] = [&["a"], &["abc", "abd", "xyz"], &["hello", "help", "HELLO"]];
         for list in lists {
-            let octets: Vec<Vec<u8>> = list.iter().map(|one| one.as_bytes().to_vec()).collect();
-            let (foretold, real) = (full_table_octets(&octets), compile(list).table_octets());
+            let set = set(list);
+            let octets: Vec<&[u8]> = set.iter().map(|(literal, _)| literal.as_slice()).collect();
+            let foretold = table_octets(&octets);
+            let real = Literals::compile_within(usize::MAX, &set).unwrap().table_octets();
             // The real one also counts its lists of matches and of literal lengths.
             assert!(foretold <= real + 256 && real <= foretold + 1024, "{foretold} for {real}");
         }
     }
 
-    /// Literals that are random enough for a full table of them to be too large.
-    fn many() -> Vec<Vec<u8>> {
+    #[test]
+    fn a_set_beyond_the_cache_is_no_full_table() {
         let mut state = 1u64;
         let mut octet = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             b'a' + (state >> 33) as u8 % 26
         };
-        (0..16_000).map(|_| (0..16).map(|_| octet()).collect()).collect()
-    }
-
-    #[test]
-    fn a_large_set_takes_the_compact_automaton_and_finds_the_same() {
-        let literals = many();
-        assert!(full_table_octets(&literals) > FULL_TABLE_OCTETS);
-        let meanings = (0..literals.len()).map(|rule| Meaning { rule: rule as u16, surfaces: 1 });
-        let compiled = Literals::compile(&literals, meanings.collect()).unwrap();
-        assert!(matches!(compiled.engine, Engine::Compact(_)));
-        assert!(compiled.table_octets() < FULL_TABLE_OCTETS);
-        let text = [&literals[7][..], b"x", &literals[15_999], &literals[0][1..]].concat();
-        for piece in [1, 5, text.len()] {
-            assert_eq!(found(&compiled, &text, piece), [(15, 7), (32, 15_999)]);
-        }
+        let set = set((0..16_000).map(|_| (0..16).map(|_| octet()).collect::<Vec<u8>>()));
+        let literals = Literals::compile(&set).unwrap();
+        assert!(literals.grams.is_some() && literals.lanes.is_none());
+        assert!(literals.table_octets() < 2 << 20, "{}", literals.table_octets());
     }
 
     #[test]
     fn literals_that_end_together_are_counted() {
-        let literals = compile(&["a", "aa", "aaa", "ba"]);
-        assert_eq!(literals.ends_with(b"aaa"), 3);
-        assert_eq!(literals.ends_with(b"ba"), 2);
+        let set = set(["a", "aa", "aaa", "ba"]);
+        assert_eq!(ends(&set), [1, 2, 3, 2]);
     }
 }

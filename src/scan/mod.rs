@@ -10,13 +10,22 @@
 //! every octet: it looks for line ends, holds back at most the start of one line until it is known
 //! what the line is, and never goes back.
 
+mod charset;
 mod content_type;
 mod decode;
+mod fields;
 mod findings;
+mod grams;
 mod header;
+mod lanes;
 mod literals;
+mod mailboxes;
+mod names;
 mod rules;
+mod scratch;
 mod structure;
+mod visible;
+mod words;
 
 pub use content_type::{Encoding, MediaType};
 pub use findings::{Findings, Hit, Score, Surface, TagId, TagSet, Tags};
@@ -24,14 +33,15 @@ pub use rules::{RuleError, RuleSpec, Rules};
 
 use crate::limits::LINE_HELD_OCTETS;
 use header::HeaderBlock;
-use literals::{Meaning, WalkState};
+use literals::WalkState;
+use std::cell::Cell;
 use std::sync::Arc;
 use structure::{Extra, Frames, Leaf};
 
 /// The scan of one message.
 ///
 /// ```
-/// use postern::scan::{RuleSpec, Rules, Scanner, Score, Surface, Tags};
+/// use postern::scan::{RuleSpec, Rules, Scanner, Surface, Tags};
 /// use std::sync::Arc;
 ///
 /// let rule = RuleSpec {
@@ -39,8 +49,7 @@ use structure::{Extra, Frames, Leaf};
 ///     literals: vec![b"hello".to_vec()],
 ///     surfaces: vec![Surface::Text],
 ///     tag: "polite".into(),
-///     score: Score::ZERO,
-///     observe: false,
+///     ..RuleSpec::default()
 /// };
 /// let rules = Arc::new(Rules::compile(Tags::new(), &[rule])?);
 /// let polite = rules.tags().find("polite");
@@ -70,6 +79,8 @@ pub struct Scanner<W: Watch = Unwatched> {
     extra: Option<Extra>,
     /// Parts begun, the message itself counted.
     parts: u32,
+    /// `From` fields of the message's own header.
+    from_fields: u32,
 }
 
 /// Where the reading of the structure stands. Each is a state in which any octet may come.
@@ -119,6 +130,7 @@ impl<W: Watch> Scanner<W> {
             frames: Frames::default(),
             extra: None,
             parts: 0,
+            from_fields: 0,
             rules,
         };
         scanner.begin();
@@ -127,18 +139,16 @@ impl<W: Watch> Scanner<W> {
 
     /// Takes the next content octets: un-stuffed, in any cut, with CRLF or bare LF line ends.
     pub fn feed(&mut self, content: &[u8]) {
-        if let Some(raw) = self.rules.raw() {
-            let Scanner { matches, findings, offset, .. } = self;
-            self.raw = raw.walk(self.raw, content, |place, meaning| {
-                if matches.first(Lane::Raw, meaning.rule) {
-                    let offset = *offset + place as u64;
-                    findings.note(Hit {
-                        rule: meaning.rule,
-                        surface: Surface::Raw,
-                        part: 0,
-                        offset,
-                    });
-                }
+        FED.set(FED.get() + content.len() as u64);
+        if self.rules.ask(Surface::Raw) {
+            let Scanner { rules, raw, matches, findings, offset, .. } = self;
+            scratch::with(|scratch| {
+                rules.look(raw, content, &mut scratch.search, |rule, place| {
+                    if rules.asks(rule, Surface::Raw) && matches.first(Stream::Raw, rule) {
+                        let (surface, offset) = (Surface::Raw, *offset + place as u64);
+                        findings.note(Hit { rule, surface, part: 0, offset });
+                    }
+                });
             });
         }
         let mut rest = content;
@@ -156,6 +166,7 @@ impl<W: Watch> Scanner<W> {
     /// The message has ended: gives its findings and is ready for [`Scanner::reset`].
     pub fn finish(&mut self) -> Findings {
         self.end_of_content();
+        self.count_senders();
         let mut findings = std::mem::take(&mut self.findings);
         // Tags and scores are added in the order of the rules, not of their hits, so that they do
         // not depend on which surface was walked first.
@@ -192,10 +203,11 @@ impl<W: Watch> Scanner<W> {
     fn begin(&mut self) {
         self.matches.clear(self.rules.rules().len());
         self.offset = 0;
-        self.raw = self.rules.raw().map_or_else(WalkState::default, |raw| raw.start());
+        self.raw = self.rules.literals().start();
         self.frames.clear();
         self.extra = None;
         self.parts = 0;
+        self.from_fields = 0;
         self.line.clear();
         self.begin_header(MediaType::TEXT_PLAIN, true);
     }
@@ -229,6 +241,18 @@ impl<W: Watch> Scanner<W> {
         );
         self.frames.check_invariants();
     }
+}
+
+thread_local! {
+    static FED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Octets that the scanners of this thread have been fed, all of them together.
+///
+/// No second look at a message escapes it, whichever scanner takes that look: so it shows that each
+/// content octet is scanned once, whatever the number of recipients.
+pub fn octets_fed() -> u64 {
+    FED.get()
 }
 
 /// What a scan reports of the structure to those who want to see it: `postern scan`, and tests.
@@ -311,38 +335,40 @@ impl<W: Watch> Watch for &mut W {
     }
 }
 
-/// The ways on which octets reach an automaton. On each, octets come in the order of the message,
-/// so that the first hit of a rule is the same in every cut; between them there is no order.
+/// The ways on which octets reach the tables. On each, octets come in the order of the message, so
+/// that the first hit of a rule is the same in every cut; between them there is no order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
+enum Stream {
     Raw,
     Header,
-    Subject,
+    /// What is made of header fields.
+    Fields,
     Leaf,
     Extra,
+    Visible,
 }
 
-const LANES: usize = 5;
+const STREAMS: usize = 6;
 
-/// Which rules have hit, a bit for each rule on each lane.
+/// Which rules have hit, a bit for each rule on each stream.
 #[derive(Debug, Default)]
 struct Matches {
     words: Vec<u64>,
-    words_a_lane: usize,
+    words_a_stream: usize,
 }
 
 impl Matches {
     fn clear(&mut self, rules: usize) {
-        self.words_a_lane = rules.div_ceil(64);
+        self.words_a_stream = rules.div_ceil(64);
         self.words.clear();
-        self.words.resize(self.words_a_lane * LANES, 0);
+        self.words.resize(self.words_a_stream * STREAMS, 0);
     }
 
-    /// Records a hit. True if it is the rule's first one on that lane.
+    /// Records a hit. True if it is the rule's first one on that stream.
     #[inline]
-    fn first(&mut self, lane: Lane, rule: u16) -> bool {
+    fn first(&mut self, stream: Stream, rule: u16) -> bool {
         let (word, bit) = (usize::from(rule) / 64, 1u64 << (rule % 64));
-        let word = &mut self.words[lane as usize * self.words_a_lane + word];
+        let word = &mut self.words[stream as usize * self.words_a_stream + word];
         let new = *word & bit == 0;
         *word |= bit;
         new
@@ -350,7 +376,7 @@ impl Matches {
 
     fn any(&self, rule: u16) -> bool {
         let (word, bit) = (usize::from(rule) / 64, 1u64 << (rule % 64));
-        (0..LANES).any(|lane| self.words[lane * self.words_a_lane + word] & bit != 0)
+        (0..STREAMS).any(|stream| self.words[stream * self.words_a_stream + word] & bit != 0)
     }
 }
 

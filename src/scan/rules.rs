@@ -1,18 +1,20 @@
 //! Content rules, compiled once and shared by all messages and shards.
 //!
 //! A rule is a list of literals, the surfaces on which they are looked for, and a tag with a score.
-//! The literals of all rules become at most three automata: one for the raw octets, one for header
-//! blocks and subjects, one for decoded leaves. What could make a scan dear is refused here, when
-//! the configuration is loaded, and never found out while a message waits.
+//! The literals of all rules become one set of tables. What could make a scan dear is refused here,
+//! when the configuration is loaded, and never found out while a message waits.
 
 use super::findings::{Score, Surface, TagId, Tags};
-use super::literals::{Literals, Meaning};
+use super::literals::{Literals, WalkState, ends};
+use super::scratch::Search;
 use crate::limits::{
-    LITERAL_ENDS_MAX, LITERAL_OCTETS, LITERALS_MAX, RULES_MAX, TABLES_OCTETS, TAGS_MAX,
+    FIELD_NAMES_MAX, LITERAL_ENDS_MAX, LITERAL_OCTETS, LITERALS_MAX, RULES_MAX, SCAN_BLOCK_OCTETS,
+    TABLES_OCTETS, TAGS_MAX,
 };
+use std::collections::BTreeMap;
 
 /// A rule as a configuration states it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuleSpec {
     /// The name by which logs and reports call it.
     pub name: String,
@@ -21,6 +23,8 @@ pub struct RuleSpec {
     pub literals: Vec<Vec<u8>>,
     /// Where to look; at least one surface.
     pub surfaces: Vec<Surface>,
+    /// Header fields to look into, for [`Surface::Field`]; their names in any case.
+    pub fields: Vec<Vec<u8>>,
     /// The tag that a hit gives.
     pub tag: String,
     /// The score that the tag brings. When several rules give the same tag, the score of the first
@@ -43,6 +47,12 @@ pub enum RuleError {
     /// A rule without surfaces never hits.
     #[error("rule {rule} names no surface: say where to look, for example \"text\"")]
     NoSurfaces {
+        /// The rule's place in the list.
+        rule: usize,
+    },
+    /// The rules name more than [`FIELD_NAMES_MAX`] header fields.
+    #[error("rule {rule} names one header field too many: {FIELD_NAMES_MAX} may be named in all")]
+    TooManyFields {
         /// The rule's place in the list.
         rule: usize,
     },
@@ -115,6 +125,7 @@ impl RuleError {
         match self {
             RuleError::NoLiterals { rule, .. }
             | RuleError::NoSurfaces { rule, .. }
+            | RuleError::TooManyFields { rule, .. }
             | RuleError::EmptyLiteral { rule, .. }
             | RuleError::LiteralTooLong { rule, .. }
             | RuleError::TooManyRules { rule, .. }
@@ -136,21 +147,25 @@ impl RuleError {
 pub struct Rules {
     tags: Tags,
     rules: Box<[Rule]>,
-    raw: Option<Literals>,
-    headers: Option<Literals>,
-    decoded: Option<Literals>,
-    asks_header: bool,
-    asks_subject: bool,
+    literals: Literals,
+    /// The surfaces that some rule asks for.
+    surfaces: u32,
+    /// The header fields that rules name, in lower case.
+    fields: Box<[Vec<u8>]>,
     raw_covers_decoded: bool,
 }
 
-/// What is left of a rule once its literals are in the automata.
+/// What is left of a rule once its literals are in the tables.
 #[derive(Debug)]
 pub(super) struct Rule {
     name: String,
     pub(super) tag: TagId,
     pub(super) score: Score,
     pub(super) observe: bool,
+    /// The surfaces on which it asks, one bit each (see [`surface_bit`]).
+    surfaces: u32,
+    /// The header fields that it names, one bit each.
+    fields: u64,
 }
 
 impl Rules {
@@ -161,24 +176,25 @@ impl Rules {
     pub fn compile(mut tags: Tags, specs: &[RuleSpec]) -> Result<Rules, RuleError> {
         check(specs)?;
         let mut rules = Vec::with_capacity(specs.len());
+        let mut fields = Vec::new();
         for (index, spec) in specs.iter().enumerate() {
             let tag = tags.intern(&spec.tag);
             let tag =
                 tag.ok_or_else(|| RuleError::TooManyTags { rule: index, tag: spec.tag.clone() })?;
             let (name, score, observe) = (spec.name.clone(), spec.score, spec.observe);
-            rules.push(Rule { name, tag, score, observe });
+            let (surfaces, fields) = (mask(spec), named(&mut fields, index, spec)?);
+            rules.push(Rule { name, tag, score, observe, surfaces, fields });
         }
-        let asks = |spec: &RuleSpec, surface| spec.surfaces.contains(&surface);
-        let asks_decoded = |spec: &&RuleSpec| mask(spec) & DECODED != 0;
+        let literals = literals(specs)?;
+        let asks_decoded = |rule: &&Rule| rule.surfaces & DECODED != 0;
+        let asks_raw = |rule: &Rule| rule.surfaces & surface_bit(Surface::Raw) != 0;
         let rules = Rules {
             tags,
+            surfaces: rules.iter().fold(0, |all, rule| all | rule.surfaces),
+            raw_covers_decoded: rules.iter().filter(asks_decoded).all(asks_raw),
             rules: rules.into(),
-            raw: automaton(specs, surface_bit(Surface::Raw))?,
-            headers: automaton(specs, HEADERS)?,
-            decoded: automaton(specs, DECODED)?,
-            asks_header: specs.iter().any(|spec| asks(spec, Surface::Header)),
-            asks_subject: specs.iter().any(|spec| asks(spec, Surface::Subject)),
-            raw_covers_decoded: specs.iter().filter(asks_decoded).all(|s| asks(s, Surface::Raw)),
+            fields: fields.into(),
+            literals,
         };
         match rules.table_octets() {
             octets if octets > TABLES_OCTETS => Err(too_large(specs, octets)),
@@ -198,43 +214,97 @@ impl Rules {
 
     /// Memory of the tables, in octets.
     pub fn table_octets(&self) -> usize {
-        let automata = [&self.raw, &self.headers, &self.decoded];
-        automata.into_iter().flatten().map(Literals::table_octets).sum()
+        self.literals.table_octets()
     }
 
     pub(super) fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    pub(super) fn raw(&self) -> Option<&Literals> {
-        self.raw.as_ref()
+    pub(super) fn literals(&self) -> &Literals {
+        &self.literals
     }
 
-    /// The automaton for header blocks, if a rule asks for them.
-    pub(super) fn header(&self) -> Option<&Literals> {
-        self.headers.as_ref().filter(|_| self.asks_header)
+    /// Whether some rule asks for a surface.
+    pub(super) fn ask(&self, surface: Surface) -> bool {
+        self.surfaces & surface_bit(surface) != 0
     }
 
-    /// The automaton for subjects, if a rule asks for them.
-    pub(super) fn subject(&self) -> Option<&Literals> {
-        self.headers.as_ref().filter(|_| self.asks_subject)
+    /// Whether a rule asks for a surface.
+    #[inline]
+    pub(super) fn asks(&self, rule: u16, surface: Surface) -> bool {
+        self.rules[usize::from(rule)].surfaces & surface_bit(surface) != 0
     }
 
-    /// The automaton for decoded leaves; see [`Rules`] for when `transfer_encoded` matters.
-    pub(super) fn decoded(&self, transfer_encoded: bool) -> Option<&Literals> {
-        self.decoded.as_ref().filter(|_| transfer_encoded || !self.raw_covers_decoded)
+    /// The number of a header field that some rule names.
+    pub(super) fn field(&self, name: &[u8]) -> Option<u8> {
+        let place = self.fields.iter().position(|known| known.eq_ignore_ascii_case(name))?;
+        Some(place as u8)
+    }
+
+    /// Whether a rule names the header field of that number.
+    pub(super) fn names_field(&self, rule: u16, field: u8) -> bool {
+        self.rules[usize::from(rule)].fields & (1 << field) != 0
+    }
+
+    /// Looks for the literals in the next octets of a stream. Each rule with a match is given once
+    /// for each block, with the place in `octets` that completed its first match there, in the
+    /// order of those places.
+    #[inline]
+    pub(super) fn look(
+        &self,
+        state: &mut WalkState,
+        octets: &[u8],
+        search: &mut Search,
+        mut found: impl FnMut(u16, usize),
+    ) {
+        if self.literals.is_empty() {
+            return;
+        }
+        search.hits.prepare(self.rules.len());
+        for (index, block) in octets.chunks(SCAN_BLOCK_OCTETS).enumerate() {
+            self.literals.walk(state, block, search);
+            let start = index * SCAN_BLOCK_OCTETS;
+            search.hits.drain(|rule, hits| found(rule, start + hits.first as usize));
+        }
+    }
+
+    /// Whether some rule asks for what is visible.
+    pub(super) fn ask_visible(&self) -> bool {
+        self.ask(Surface::Visible) || self.ask(Surface::Text)
+    }
+
+    /// Whether decoded leaves are to be walked; see [`Rules`] for when `transfer_encoded` matters.
+    pub(super) fn ask_decoded(&self, transfer_encoded: bool) -> bool {
+        self.surfaces & DECODED != 0 && (transfer_encoded || !self.raw_covers_decoded)
     }
 }
 
-/// The bit of a surface in [`Meaning::surfaces`].
-pub(super) const fn surface_bit(surface: Surface) -> u8 {
-    1 << surface as u8
+/// The bit of a surface in [`Rule::surfaces`].
+const fn surface_bit(surface: Surface) -> u32 {
+    1 << surface as u32
 }
 
-const HEADERS: u8 = surface_bit(Surface::Header) | surface_bit(Surface::Subject);
-const DECODED: u8 = surface_bit(Surface::Text) | surface_bit(Surface::Part);
+const DECODED: u32 = surface_bit(Surface::Text) | surface_bit(Surface::Part);
 
-fn mask(spec: &RuleSpec) -> u8 {
+/// The bits of the header fields that a rule names.
+fn named(names: &mut Vec<Vec<u8>>, rule: usize, spec: &RuleSpec) -> Result<u64, RuleError> {
+    let mut bits = 0;
+    for name in &spec.fields {
+        let name = name.to_ascii_lowercase();
+        let place = names.iter().position(|known| *known == name).unwrap_or(names.len());
+        if place == FIELD_NAMES_MAX {
+            return Err(RuleError::TooManyFields { rule });
+        }
+        if place == names.len() {
+            names.push(name);
+        }
+        bits |= 1 << place;
+    }
+    Ok(bits)
+}
+
+fn mask(spec: &RuleSpec) -> u32 {
     spec.surfaces.iter().fold(0, |bits, surface| bits | surface_bit(*surface))
 }
 
@@ -267,36 +337,32 @@ fn check(specs: &[RuleSpec]) -> Result<(), RuleError> {
     Ok(())
 }
 
-/// The automaton for the literals of all rules that ask for one of `surfaces`, if there are any.
-fn automaton(specs: &[RuleSpec], surfaces: u8) -> Result<Option<Literals>, RuleError> {
-    let (mut literals, mut meanings) = (Vec::new(), Vec::new());
+/// The tables for the literals of all rules. One set for all surfaces is smaller than one for each,
+/// and a hit on a surface that its rule does not ask for costs a test.
+fn literals(specs: &[RuleSpec]) -> Result<Literals, RuleError> {
+    let mut asked: BTreeMap<Vec<u8>, Vec<u16>> = BTreeMap::new();
     for (rule, spec) in specs.iter().enumerate() {
-        let wanted = mask(spec) & surfaces;
-        if wanted == 0 {
-            continue;
-        }
-        let mut own: Vec<Vec<u8>> =
-            spec.literals.iter().map(|literal| literal.to_ascii_lowercase()).collect();
-        own.sort_unstable();
-        own.dedup();
-        let meaning = Meaning { rule: rule as u16, surfaces: wanted };
-        meanings.extend(own.iter().map(|_| meaning));
-        literals.append(&mut own);
-    }
-    if literals.is_empty() {
-        return Ok(None);
-    }
-    let compiled =
-        Literals::compile(&literals, meanings).ok_or_else(|| too_large(specs, usize::MAX))?;
-    for (rule, spec) in specs.iter().enumerate() {
-        for (literal, octets) in spec.literals.iter().enumerate() {
-            let ends = compiled.ends_with(octets);
-            if ends > LITERAL_ENDS_MAX {
-                return Err(RuleError::TooManyEnds { rule, literal, ends });
+        for literal in &spec.literals {
+            let rules = asked.entry(literal.to_ascii_lowercase()).or_default();
+            if rules.last() != Some(&(rule as u16)) {
+                rules.push(rule as u16);
             }
         }
     }
-    Ok(Some(compiled))
+    let asked: Vec<(Vec<u8>, Vec<u16>)> = asked.into_iter().collect();
+    let most = ends(&asked).into_iter().zip(&asked).max_by_key(|(ends, _)| *ends);
+    if let Some((ends, (literal, _))) = most
+        && ends > LITERAL_ENDS_MAX
+    {
+        let of_rule = |spec: &RuleSpec| {
+            spec.literals.iter().position(|octets| octets.eq_ignore_ascii_case(literal))
+        };
+        let places = specs.iter().enumerate();
+        let place = places.filter_map(|(rule, spec)| Some((rule, of_rule(spec)?))).next();
+        let (rule, literal) = place.unwrap_or_default();
+        return Err(RuleError::TooManyEnds { rule, literal, ends });
+    }
+    Literals::compile(&asked).ok_or_else(|| too_large(specs, usize::MAX))
 }
 
 fn too_large(specs: &[RuleSpec], octets: usize) -> RuleError {
@@ -316,7 +382,7 @@ mod tests {
             surfaces: vec![Surface::Raw],
             tag: "tag".into(),
             score: Score::ZERO,
-            observe: false,
+            ..RuleSpec::default()
         }
     }
 
@@ -366,15 +432,16 @@ mod tests {
     }
 
     #[test]
-    fn an_automaton_is_built_only_where_a_rule_looks() {
+    fn a_surface_is_walked_only_where_a_rule_looks() {
         let rules = Rules::compile(Tags::new(), &[spec(&["abc"])]).unwrap();
-        assert!(rules.raw().is_some() && rules.header().is_none() && rules.decoded(true).is_none());
+        assert!(rules.ask(Surface::Raw) && !rules.ask(Surface::Header));
+        assert!(!rules.ask_decoded(true));
         let both = RuleSpec { surfaces: vec![Surface::Raw, Surface::Part], ..spec(&["abc"]) };
         let rules = Rules::compile(Tags::new(), std::slice::from_ref(&both)).unwrap();
-        assert!(rules.decoded(true).is_some() && rules.decoded(false).is_none());
+        assert!(rules.ask_decoded(true) && !rules.ask_decoded(false));
         let text = RuleSpec { surfaces: vec![Surface::Text], ..both.clone() };
         let rules = Rules::compile(Tags::new(), &[both, text]).unwrap();
-        assert!(rules.decoded(false).is_some());
+        assert!(rules.ask_decoded(false));
         assert_eq!(Rules::compile(Tags::new(), &[]).unwrap().table_octets(), 0);
     }
 

@@ -5,13 +5,18 @@
 //! until then, since it belongs to the delimiter. Everything else is leaf octets, which go to the
 //! leaf's decoder in slices as large as they came.
 
-use super::content_type::{Boundary, ContentType, Encoding, MediaType};
+use super::charset::ToUtf8;
+use super::content_type::{Boundary, Charset, ContentType, Encoding, MediaType};
 use super::decode::{DECODED_STEP_OCTETS, Decoder};
-use super::literals::{Literals, WalkState};
-use super::rules::surface_bit;
-use super::{Findings, Hit, Lane, Matches, Meaning, PartBegins, PartKind, Place, Scanner};
+use super::literals::WalkState;
+use super::rules::Rules;
+use super::scratch::{self, Scratch, Search};
+use super::visible::Visible;
+use super::{Findings, Hit, Matches, PartBegins, PartKind, Place, Scanner, Stream};
 use super::{Surface, Tags, Watch};
-use crate::limits::{BOUNDARY_OCTETS, DECODE_STEP_OCTETS, MIME_DEPTH_MAX, MIME_PARTS_MAX};
+use crate::limits::{
+    BOUNDARY_OCTETS, DECODE_STEP_OCTETS, LINE_HELD_OCTETS, MIME_DEPTH_MAX, MIME_PARTS_MAX,
+};
 use memchr::memchr;
 
 // ---- open parts -----------------------------------------------------------------------------
@@ -158,11 +163,22 @@ pub(super) struct Leaf {
 struct Reading {
     decoder: Decoder,
     walk: WalkState,
-    lane: Lane,
+    stream: Stream,
     part: u32,
     is_text: bool,
     /// The content offset behind what was read.
     behind: u64,
+    shown: Option<Shown>,
+}
+
+/// The making visible of a text leaf, for rules that ask for it.
+#[derive(Debug)]
+struct Shown {
+    to_utf8: ToUtf8,
+    visible: Visible,
+    walk: WalkState,
+    /// The content offset at which the leaf begins.
+    start: u64,
 }
 
 /// A line end that is held until the line after it is known to be no delimiter.
@@ -213,23 +229,44 @@ pub(super) struct Extra {
     end: Option<u64>,
 }
 
-/// What a reading reports to.
+/// What a reading asks, and what it reports to.
 struct Sink<'a, W> {
+    rules: &'a Rules,
     matches: &'a mut Matches,
     findings: &'a mut Findings,
     watch: &'a mut W,
 }
 
 impl Reading {
-    fn new(encoding: Encoding, literals: Option<&Literals>, lane: Lane, part: u32) -> Reading {
+    fn new(encoding: Encoding, rules: &Rules, stream: Stream, part: u32) -> Reading {
         Reading {
             decoder: Decoder::new(encoding),
-            walk: literals.map_or_else(WalkState::default, |literals| literals.start()),
-            lane,
+            walk: rules.literals().start(),
+            stream,
             part,
             is_text: true,
             behind: 0,
+            shown: None,
         }
+    }
+
+    /// The reading of a leaf that begins at the content offset `start`.
+    fn of_leaf(
+        encoding: Encoding,
+        rules: &Rules,
+        part: u32,
+        content_type: &ContentType,
+        start: u64,
+    ) -> Reading {
+        let media_type = &content_type.media_type;
+        let shown = (media_type.is_text() && rules.ask_visible()).then(|| Shown {
+            to_utf8: ToUtf8::from_charset(content_type.charset),
+            visible: Visible::new(media_type.is_html()),
+            walk: rules.literals().start(),
+            start,
+        });
+        let reading = Reading::new(encoding, rules, Stream::Leaf, part);
+        Reading { is_text: media_type.is_text(), behind: start, shown, ..reading }
     }
 
     fn is_encoded(&self) -> bool {
@@ -237,80 +274,157 @@ impl Reading {
     }
 
     /// Reads octets whose first one lies at the content offset `start`.
-    fn read<W: Watch>(
-        &mut self,
-        octets: &[u8],
-        start: u64,
-        literals: Option<&Literals>,
-        sink: &mut Sink<'_, W>,
-    ) {
+    fn read<W: Watch>(&mut self, octets: &[u8], start: u64, sink: &mut Sink<'_, W>) {
         self.behind = start + octets.len() as u64;
         if !self.is_encoded() {
-            self.plain(octets, literals, sink, |place| start + place as u64);
+            scratch::with(|Scratch { text, search, .. }| {
+                self.plain(octets, search, sink, |place| start + place as u64);
+                self.show(octets, text, search, sink);
+            });
             return;
         }
-        let mut plain = [0; DECODED_STEP_OCTETS];
-        let mut start = start;
-        for piece in octets.chunks(DECODE_STEP_OCTETS) {
-            let before = literals.map(|_| self.decoder.clone());
-            let length = self.decoder.step(piece, &mut plain);
-            self.plain(&plain[..length], literals, sink, |place| {
-                let wire = before.as_ref().map(|decoder| wire_place(decoder.clone(), piece, place));
-                start + wire.unwrap_or(0) as u64
-            });
-            start += piece.len() as u64;
+        scratch::with(|Scratch { plain, text, search, .. }| {
+            let mut start = start;
+            for piece in octets.chunks(DECODE_STEP_OCTETS) {
+                let before = self.decoder.clone();
+                let length = self.decoder.step(piece, plain);
+                let mut wire = WirePlaces { decoder: before, wire: piece, start, plain: 0 };
+                self.plain(&plain[..length], search, sink, |place| wire.offset_of(place));
+                self.show(&plain[..length], text, search, sink);
+                start += piece.len() as u64;
+            }
+        });
+    }
+
+    /// Makes decoded octets visible, and looks at what is to be seen.
+    fn show<W: Watch>(
+        &mut self,
+        octets: &[u8],
+        text: &mut Vec<u8>,
+        search: &mut Search,
+        sink: &mut Sink<'_, W>,
+    ) {
+        let Some(shown) = &mut self.shown else { return };
+        for block in octets.chunks(SHOWN_OCTETS) {
+            text.clear();
+            shown.to_utf8.convert(block, |utf8| shown.visible.read(utf8, text));
+            shown.look(self.part, text, search, sink);
         }
     }
 
-    fn finish<W: Watch>(&mut self, literals: Option<&Literals>, sink: &mut Sink<'_, W>) {
-        let mut plain = [0; DECODED_STEP_OCTETS];
-        let length = self.decoder.finish(&mut plain);
-        let last = self.behind.saturating_sub(1);
-        self.plain(&plain[..length], literals, sink, |_| last);
-        if self.decoder.dirty() && self.lane == Lane::Leaf {
+    /// The leaf has ended, and so what is visible of it.
+    fn show_end<W: Watch>(
+        &mut self,
+        text: &mut Vec<u8>,
+        search: &mut Search,
+        sink: &mut Sink<'_, W>,
+    ) {
+        let Some(shown) = &mut self.shown else { return };
+        text.clear();
+        shown.to_utf8.finish(|utf8| shown.visible.read(utf8, text));
+        shown.visible.finish(text);
+        shown.look(self.part, text, search, sink);
+    }
+
+    fn finish<W: Watch>(&mut self, sink: &mut Sink<'_, W>) {
+        scratch::with(|Scratch { plain, text, search, .. }| {
+            let length = self.decoder.finish(plain);
+            let last = self.behind.saturating_sub(1);
+            self.plain(&plain[..length], search, sink, |_| last);
+            self.show(&plain[..length], text, search, sink);
+            self.show_end(text, search, sink);
+        });
+        if self.decoder.dirty() && self.stream == Stream::Leaf {
             sink.findings.add(Tags::DECODE_DIRTY, super::Score::ZERO);
         }
     }
 
-    /// Decoded octets. `offset_of` tells on which content octet one of them was complete.
+    /// Decoded octets. `offset_of` tells on which content octet one of them was complete; it is
+    /// asked for places in their order.
     #[inline]
     fn plain<W: Watch>(
         &mut self,
         octets: &[u8],
-        literals: Option<&Literals>,
+        search: &mut Search,
         sink: &mut Sink<'_, W>,
-        offset_of: impl Fn(usize) -> u64,
+        mut offset_of: impl FnMut(usize) -> u64,
     ) {
-        if self.lane == Lane::Leaf && !octets.is_empty() {
+        if self.stream == Stream::Leaf && !octets.is_empty() {
             sink.watch.decoded(self.part, octets);
         }
-        let Some(literals) = literals else { return };
-        let (lane, part, is_text) = (self.lane, self.part, self.is_text);
-        self.walk = literals.walk(self.walk, octets, |place, meaning: Meaning| {
-            let asked = |surface| meaning.surfaces & surface_bit(surface) != 0;
+        if !sink.rules.ask_decoded(self.is_encoded()) {
+            return;
+        }
+        let (stream, part, is_text) = (self.stream, self.part, self.is_text);
+        let Sink { rules, matches, findings, .. } = sink;
+        rules.look(&mut self.walk, octets, search, |rule, place| {
             let surface = match is_text {
-                true if asked(Surface::Text) => Surface::Text,
-                _ if asked(Surface::Part) => Surface::Part,
+                true if rules.asks(rule, Surface::Text) => Surface::Text,
+                _ if rules.asks(rule, Surface::Part) => Surface::Part,
                 _ => return,
             };
-            if sink.matches.first(lane, meaning.rule) {
-                let (rule, offset) = (meaning.rule, offset_of(place));
-                sink.findings.note(Hit { rule, surface, part, offset });
+            if matches.first(stream, rule) {
+                findings.note(Hit { rule, surface, part, offset: offset_of(place) });
             }
         });
     }
 }
 
-/// The place in `wire` of the octet with which the decoded octet at `plain_place` was complete.
-/// Called for the first hit of a rule only, so decoding a small piece once more is cheap.
-fn wire_place(mut decoder: Decoder, wire: &[u8], plain_place: usize) -> usize {
-    let mut plain = [0; DECODED_STEP_OCTETS];
-    let mut count = 0;
-    let complete = wire.iter().position(|octet| {
-        count += decoder.step(std::slice::from_ref(octet), &mut plain);
-        count > plain_place
-    });
-    complete.unwrap_or(wire.len().saturating_sub(1))
+impl Shown {
+    fn look<W: Watch>(
+        &mut self,
+        part: u32,
+        text: &[u8],
+        search: &mut Search,
+        sink: &mut Sink<'_, W>,
+    ) {
+        let Sink { rules, matches, findings, .. } = sink;
+        let offset = self.start;
+        rules.look(&mut self.walk, text, search, |rule, _| {
+            let asked = [Surface::Visible, Surface::Text].map(|surface| rules.asks(rule, surface));
+            if asked.contains(&true) && matches.first(Stream::Visible, rule) {
+                findings.note(Hit { rule, surface: Surface::Visible, part, offset });
+            }
+        });
+    }
+}
+
+/// Finds the wire octets with which decoded octets were complete, by decoding a piece once more.
+/// It goes on from place to place, so all that are asked for cost one more decoding of the piece,
+/// and a rule asks once a message.
+struct WirePlaces<'a> {
+    decoder: Decoder,
+    wire: &'a [u8],
+    start: u64,
+    /// Decoded octets behind.
+    plain: usize,
+}
+
+/// Octets that are made visible at once: what becomes of them, three times as many at most, is then
+/// still near.
+const SHOWN_OCTETS: usize = 4 * 1024;
+
+/// Octets that are decoded at once while a place is looked for.
+const LOOKED_THROUGH_OCTETS: usize = 64;
+
+impl WirePlaces<'_> {
+    fn offset_of(&mut self, plain_place: usize) -> u64 {
+        let mut plain = [0; DECODED_STEP_OCTETS];
+        while self.plain <= plain_place && !self.wire.is_empty() {
+            let before = self.decoder.clone();
+            let mut taken = self.wire.len().min(LOOKED_THROUGH_OCTETS);
+            let mut came = self.decoder.step(&self.wire[..taken], &mut plain);
+            if self.plain + came > plain_place && taken > 1 {
+                self.decoder = before;
+                taken = 1;
+                came = self.decoder.step(&self.wire[..1], &mut plain);
+            }
+            self.plain += came;
+            self.wire = &self.wire[taken..];
+            self.start += taken as u64;
+        }
+        self.start.saturating_sub(1)
+    }
 }
 
 // ---- bodies ---------------------------------------------------------------------------------
@@ -343,11 +457,7 @@ impl<W: Watch> Scanner<W> {
     /// A header block is complete, and the body begins at the content offset `start`.
     pub(super) fn end_header(&mut self, start: u64) {
         let said = self.header.said;
-        let supposed = || ContentType {
-            media_type: said.default_type,
-            boundaries: [None; 2],
-            ambiguous: false,
-        };
+        let supposed = || ContentType::of(said.default_type);
         // RFC 2045 5.2: a field that says nothing is as good as none.
         let written = said.content_type.filter(|written| !written.media_type.octets().is_empty());
         let content_type = written.unwrap_or_else(supposed);
@@ -372,9 +482,10 @@ impl<W: Watch> Scanner<W> {
         self.place = Place::BodyLine;
         match kind {
             PartKind::Leaf => {
-                let literals = self.rules.decoded(encoding != Encoding::Identity);
-                let mut reading = Reading::new(encoding, literals, Lane::Leaf, part);
-                (reading.is_text, reading.behind) = (media_type.is_text(), start);
+                if content_type.charset == Charset::Unknown && media_type.is_text() {
+                    self.tag(Tags::CHARSET_UNKNOWN);
+                }
+                let reading = Reading::of_leaf(encoding, &self.rules, part, &content_type, start);
                 self.leaf.reading = Some(reading);
             }
             PartKind::Multipart => self.frames.push_multipart(part, &content_type),
@@ -438,21 +549,38 @@ impl<W: Watch> Scanner<W> {
             }
             self.release_line_end(self.offset);
         }
-        // Lines that cannot be delimiters go to the leaf together.
+        // Lines that are no delimiters go to the leaf together.
         let mut from = 0;
         while let Some(feed) = memchr(b'\n', &content[from..]) {
             from += feed + 1;
-            if content.get(from).is_some_and(|octet| *octet != b'-') {
-                continue;
+            let line = &content[from..];
+            let is_text = match line.first() {
+                Some(b'-') => self.is_text_with_dash(line),
+                other => other.is_some(),
+            };
+            if !is_text {
+                self.place = Place::BodyLine;
+                break;
             }
-            self.place = Place::BodyLine;
-            break;
         }
         let taken = if self.place == Place::BodyLine { from } else { content.len() };
         let (text, end) = LineEnd::split(&content[..taken]);
         self.leaf_octets(text, self.offset);
         self.leaf.held = end;
         taken
+    }
+
+    /// Whether a line that begins with a dash is surely text, as far as `content` tells.
+    fn is_text_with_dash(&self, content: &[u8]) -> bool {
+        match content.get(1) {
+            None => return false,
+            Some(b'-') => {}
+            Some(_) => return true,
+        }
+        let most = &content[..content.len().min(LINE_HELD_OCTETS)];
+        let end = memchr(b'\n', most).map(|at| at + 1);
+        let is_whole = end.is_some() || most.len() == LINE_HELD_OCTETS;
+        is_whole && self.frames.judge(&most[..end.unwrap_or(most.len())]) == Delimiter::No
     }
 
     /// A line of a body, or the first octets of one, that turned out to be text.
@@ -594,9 +722,8 @@ impl<W: Watch> Scanner<W> {
 
     fn end_leaf(&mut self) {
         let Some(mut reading) = self.leaf.reading.take() else { return };
-        let literals = self.rules.decoded(reading.is_encoded());
-        let Scanner { matches, findings, watch, .. } = self;
-        reading.finish(literals, &mut Sink { matches, findings, watch });
+        let Scanner { rules, matches, findings, watch, .. } = self;
+        reading.finish(&mut Sink { rules, matches, findings, watch });
         self.watch.part_ends(reading.part);
     }
 
@@ -622,9 +749,8 @@ impl<W: Watch> Scanner<W> {
         if octets.is_empty() {
             return;
         }
-        let literals = self.rules.decoded(reading.is_encoded());
-        let Scanner { matches, findings, watch, .. } = self;
-        reading.read(octets, start, literals, &mut Sink { matches, findings, watch });
+        let Scanner { rules, matches, findings, watch, .. } = self;
+        reading.read(octets, start, &mut Sink { rules, matches, findings, watch });
     }
 
     // ---- second readings --------------------------------------------------------------------
@@ -633,8 +759,7 @@ impl<W: Watch> Scanner<W> {
         if self.extra.is_some() {
             return;
         }
-        let literals = self.rules.decoded(true);
-        let reading = Reading::new(encoding, literals, Lane::Extra, self.part());
+        let reading = Reading::new(encoding, &self.rules, Stream::Extra, self.part());
         let frames = self.frames.frames.len();
         self.extra = Some(Extra { reading, next: start, frames, end: None });
     }
@@ -654,9 +779,8 @@ impl<W: Watch> Scanner<W> {
         let from = extra.next.max(start);
         if from < to {
             let octets = &octets[(from - start) as usize..(to - start) as usize];
-            let literals = self.rules.decoded(true);
-            let Scanner { matches, findings, watch, .. } = self;
-            extra.reading.read(octets, from, literals, &mut Sink { matches, findings, watch });
+            let Scanner { rules, matches, findings, watch, .. } = self;
+            extra.reading.read(octets, from, &mut Sink { rules, matches, findings, watch });
             extra.next = to;
         }
         if extra.end.is_some_and(|end| end <= behind) {
@@ -666,9 +790,8 @@ impl<W: Watch> Scanner<W> {
 
     fn end_extra(&mut self) {
         let Some(mut extra) = self.extra.take() else { return };
-        let literals = self.rules.decoded(true);
-        let Scanner { matches, findings, watch, .. } = self;
-        extra.reading.finish(literals, &mut Sink { matches, findings, watch });
+        let Scanner { rules, matches, findings, watch, .. } = self;
+        extra.reading.finish(&mut Sink { rules, matches, findings, watch });
     }
 }
 

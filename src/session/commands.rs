@@ -1,46 +1,63 @@
-//! Command lines: greeting, envelope, and the small ones.
+//! Command lines: which may stand where, and the small ones.
 
-use super::{Greeting, Intake, Mixed, Session, State};
-use crate::now::{Now, Tick};
-use crate::policy::{ClassId, RouteId, Standing};
-use crate::relay::{Envelope, Origin, Protocol, Recipient};
-use crate::wire::{ForwardPath, Mail, Mailbox, Offers, Rcpt, Reply, Verb, greeting_name, replies};
-use smallvec::SmallVec;
-
-/// What MAIL began.
-#[derive(Debug)]
-pub(super) struct Transaction {
-    pub id: String,
-    pub envelope: Envelope,
-    /// The classes of the recipients, each once.
-    pub classes: SmallVec<[ClassId; 4]>,
-    /// A RCPT was refused or put off.
-    pub recipient_refused: bool,
-    pub began: Tick,
-}
+use super::{Greeting, Intake, Session, State};
+use crate::ledger::Transfer;
+use crate::limits::LIMIT_VALUE_MAX;
+use crate::now::Now;
+use crate::wire::{
+    PeerCommand, Reply, Verb, XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES, greeting_name, replies,
+};
 
 impl Session {
-    /// Does one command. `more_waits` tells that octets stand behind it.
-    pub(super) fn command(&mut self, line: &[u8], more_waits: bool, now: Now) {
+    /// Does one command; `input` is what stands behind it.
+    pub(super) fn command(&mut self, line: &[u8], input: &mut &[u8], now: Now) {
         let (verb, argument) = Verb::read(line);
         self.waiting_since = now.tick;
+        // RFC 3207 4: 530 to every command other than NOOP, EHLO, STARTTLS, or QUIT. The octets of
+        // a BDAT are dropped first, and what is no SMTP is no command.
+        let allowed = matches!(
+            verb,
+            Verb::Noop
+                | Verb::Ehlo
+                | Verb::Lhlo
+                | Verb::StartTls
+                | Verb::Quit
+                | Verb::Bdat
+                | Verb::NotSmtp
+        );
+        if self.lacks_tls() && !allowed {
+            self.junk(&replies::TLS_FIRST, now);
+            if verb == Verb::Data {
+                self.data_refused(!input.is_empty(), now);
+            }
+            return;
+        }
         match verb {
             Verb::Helo | Verb::Ehlo | Verb::Lhlo => self.greet(verb, argument, now),
             Verb::Mail => self.mail(argument, now),
             Verb::Rcpt => self.rcpt(argument, now),
-            Verb::Data => self.data(argument, more_waits, now),
+            Verb::Data => self.data(argument, !input.is_empty(), now),
+            Verb::Bdat => self.bdat(argument, now),
+            // RFC 5321 4.1.1.5: RSET clears the transaction, and is answered by 250 in any state.
             Verb::Rset => self.without_argument(argument, now, |session| {
                 session.mail_refused = false;
                 session.drop_transaction();
                 session.junk(&replies::OK, now);
             }),
+            // RFC 5321 4.1.1.9: a string behind NOOP is ignored.
             Verb::Noop => self.junk(&replies::OK, now),
             Verb::Help => self.junk(&replies::HELP, now),
             Verb::Vrfy => self.verify(argument, now),
+            // RFC 5321 4.1.1.10: an open transaction is dropped, the reply is sent, then we close.
             Verb::Quit => self.without_argument(argument, now, |session| {
                 session.drop_transaction();
+                session.quit_recorded();
                 session.end_session(&replies::BYE, now);
             }),
+            Verb::StartTls => self.start_tls(argument, input, now),
+            Verb::Xclient => self.told_of_client(PeerCommand::Xclient, argument, now),
+            Verb::Xforward => self.told_of_client(PeerCommand::Xforward, argument, now),
+            Verb::Resume => self.resume(argument, now),
             Verb::NotDone => self.fault(&replies::NOT_DONE, now),
             Verb::NotSmtp => self.end_session(&replies::NOT_SMTP, now),
             Verb::Unknown => self.fault(&replies::UNKNOWN_COMMAND, now),
@@ -54,16 +71,6 @@ impl Session {
         }
     }
 
-    /// A command that brings no message nearer.
-    fn junk(&mut self, reply: &Reply, now: Now) {
-        self.junk += 1;
-        if self.junk >= self.listener.junk_max {
-            self.end_session(&replies::TOO_MUCH_JUNK, now);
-        } else {
-            self.reply(reply);
-        }
-    }
-
     fn greet(&mut self, verb: Verb, argument: &[u8], now: Now) {
         // RFC 2033 4.1: an LMTP server must not answer HELO or EHLO positively, nor SMTP LHLO.
         if (verb == Verb::Lhlo) != self.is_lmtp() {
@@ -73,193 +80,53 @@ impl Session {
             Ok(name) => name.into(),
             Err(reply) => return self.fault(&reply, now),
         };
-        if self.greeting.is_some() {
-            // Greeting again is allowed, and brings nothing nearer.
-            self.junk += 1;
-            if self.junk >= self.listener.junk_max {
-                return self.end_session(&replies::TOO_MUCH_JUNK, now);
-            }
-        }
         // RFC 5321 4.1.4: a greeting in mid-session clears everything as RSET does.
         self.drop_transaction();
         self.mail_refused = false;
         let extended = verb != Verb::Helo;
-        self.greeting = Some(Greeting { name, extended });
-        let hostname = &self.listener.hostname;
-        let text = if extended { self.keywords() } else { hostname.clone() };
-        self.reply(&Reply::bare(250, "").with_text(text));
+        let again = self.greeting.replace(Greeting { name, extended }).is_some();
+        let text = if extended { self.keywords() } else { self.listener.hostname.clone() };
+        let reply = Reply::bare(250, "").with_text(text);
+        // Greeting again is allowed, and brings nothing nearer.
+        if again { self.junk(&reply, now) } else { self.reply(&reply) }
     }
 
     /// The lines of a greeting's reply. Nothing is offered that cannot be honoured.
     fn keywords(&self) -> String {
-        let listener = &self.listener;
+        let (listener, offers) = (&self.listener, self.offers());
         let mut lines = format!(
-            "{}\nPIPELINING\nSIZE {}\n8BITMIME\nENHANCEDSTATUSCODES\nLIMITS RCPTMAX={} MAILMAX={}",
+            "{}\nPIPELINING\nSIZE {}\n8BITMIME\nENHANCEDSTATUSCODES\nCHUNKING\n\
+             LIMITS RCPTMAX={} MAILMAX={}",
             listener.hostname,
             listener.size_octets_max,
             listener.recipients_max,
-            listener.messages_max
+            // RFC 9422 4: a value has one to six digits, the first of which is not 0.
+            listener.messages_max.clamp(1, LIMIT_VALUE_MAX)
         );
-        if listener.smtputf8 != super::Offer::Never {
-            lines.push_str("\nSMTPUTF8");
+        let offered = [
+            (offers.binarymime, "BINARYMIME"),
+            (offers.smtputf8, "SMTPUTF8"),
+            (offers.dsn, "DSN"),
+            (offers.prdr, "PRDR"),
+            (offers.requiretls, "REQUIRETLS"),
+            (offers.resume, "RESUME"),
+            (offers.checkpoint, "CHECKPOINT"),
+            (self.offers_tls(), "STARTTLS"),
+        ];
+        for (_, keyword) in offered.into_iter().filter(|(offered, _)| *offered) {
+            lines.push('\n');
+            lines.push_str(keyword);
         }
-        if listener.dsn != super::Offer::Never {
-            lines.push_str("\nDSN");
+        let told = [
+            (PeerCommand::Xclient, "XCLIENT", XCLIENT_ATTRIBUTES),
+            (PeerCommand::Xforward, "XFORWARD", XFORWARD_ATTRIBUTES),
+        ];
+        for (_, keyword, attributes) in
+            told.into_iter().filter(|(command, ..)| self.trusts(*command))
+        {
+            lines.push_str(&format!("\n{keyword} {attributes}"));
         }
         lines
-    }
-
-    pub(super) fn offers(&self) -> Offers {
-        let extended = self.greeting.as_ref().is_some_and(|greeting| greeting.extended);
-        Offers {
-            extended,
-            smtputf8: extended && self.listener.smtputf8 != super::Offer::Never,
-            dsn: extended && self.listener.dsn != super::Offer::Never,
-        }
-    }
-
-    fn mail(&mut self, argument: &[u8], now: Now) {
-        if self.greeting.is_none() {
-            return self.fault(&replies::GREET_FIRST, now);
-        }
-        if !matches!(self.state, State::Ready) {
-            return self.fault(&replies::NESTED_MAIL, now);
-        }
-        if self.messages >= self.listener.messages_max {
-            return self.end_session(&replies::TOO_MANY_MESSAGES, now);
-        }
-        self.messages += 1;
-        let mail = match Mail::read(argument, self.offers()) {
-            Ok(mail) => mail,
-            Err(reply) => {
-                self.mail_refused = true;
-                return self.envelope_fault(&reply, now);
-            }
-        };
-        let limit = self.listener.size_octets_max;
-        // RFC 1870 6.1: a declared size over the limit is refused at once.
-        if limit > 0 && mail.size_octets.is_some_and(|octets| octets > limit) {
-            self.mail_refused = true;
-            return self.reply(&replies::TOO_BIG);
-        }
-        if !self.shared.budget.has_room() {
-            self.mail_refused = true;
-            return self.reply(&replies::NO_ROOM_NOW);
-        }
-        self.mail_refused = false;
-        self.transactions += 1;
-        self.state = State::Mail(Box::new(Transaction {
-            id: format!("{}-{}", self.client.session_id, self.transactions),
-            envelope: Envelope {
-                reverse_path: mail.reverse_path.address().into(),
-                body: mail.body,
-                smtputf8: mail.smtputf8,
-                ret: mail.ret,
-                envid: mail.envid.map(Into::into),
-                requiretls: false,
-                origin: Origin::default(),
-                recipients: Vec::new(),
-            },
-            classes: SmallVec::new(),
-            recipient_refused: false,
-            began: now.tick,
-        }));
-        self.reply(&replies::SENDER_OK);
-    }
-
-    /// A bad MAIL or RCPT: a protocol error, unless the code says that it is about the address.
-    fn envelope_fault(&mut self, reply: &Reply, now: Now) {
-        match reply.code() {
-            500..=503 | 555 => self.fault(reply, now),
-            _ => self.reply(reply),
-        }
-    }
-
-    fn rcpt(&mut self, argument: &[u8], now: Now) {
-        let mut transaction = match std::mem::replace(&mut self.state, State::Ready) {
-            State::Mail(transaction) | State::Rcpt(transaction) => transaction,
-            // What only follows from a refused MAIL is no further error of the client.
-            _ if self.mail_refused => return self.reply(&replies::MAIL_FIRST),
-            _ => return self.fault(&replies::MAIL_FIRST, now),
-        };
-        let smtputf8 = transaction.envelope.smtputf8;
-        let answer = Rcpt::read(argument, self.offers(), smtputf8)
-            .and_then(|rcpt| self.recipient(&rcpt, &transaction));
-        match answer {
-            Ok(recipient) => {
-                self.shared.tally.recipients_accepted.count();
-                if !transaction.classes.contains(&recipient.class) {
-                    transaction.classes.push(recipient.class);
-                }
-                transaction.envelope.recipients.push(recipient);
-                self.reply(&replies::RECIPIENT_OK);
-            }
-            Err(reply) => {
-                self.shared.tally.recipients_refused.count();
-                transaction.recipient_refused = true;
-                self.envelope_fault(&reply, now);
-            }
-        }
-        if matches!(self.state, State::Ready) {
-            self.state = match transaction.envelope.recipients.is_empty() {
-                true => State::Mail(transaction),
-                false => State::Rcpt(transaction),
-            };
-        }
-    }
-
-    /// Whether a recipient can be taken into this transaction.
-    fn recipient(&self, rcpt: &Rcpt<'_>, transaction: &Transaction) -> Result<Recipient, Reply> {
-        // RFC 5321 4.5.3.1.10: past the limit the code is 452, and the earlier ones stand.
-        if transaction.envelope.recipients.len() >= self.listener.recipients_max {
-            return Err(replies::TOO_MANY_RECIPIENTS);
-        }
-        let address = self.full_address(rcpt.forward_path);
-        let mailbox = Mailbox::read(&address).map_err(|_| replies::BAD_RECIPIENT)?;
-        let (class, route) = match self.shared.tables.policy.recipient(&mailbox) {
-            Standing::Accepted { class, route } => (class, route),
-            Standing::Refused(reply) => return Err(reply),
-        };
-        if self.must_split(class, transaction) {
-            self.shared.tally.recipients_split.count();
-            return Err(replies::ANOTHER_CLASS);
-        }
-        Ok(self.accepted(rcpt, &address, class, route))
-    }
-
-    fn accepted(
-        &self,
-        rcpt: &Rcpt<'_>,
-        address: &[u8],
-        class: ClassId,
-        route: RouteId,
-    ) -> Recipient {
-        Recipient {
-            address: address.into(),
-            notify: rcpt.notify,
-            orcpt: rcpt.orcpt.map(Into::into),
-            class,
-            route,
-        }
-    }
-
-    /// The address with a domain: `<postmaster>` is the one of the first domain served.
-    fn full_address(&self, path: ForwardPath<'_>) -> Vec<u8> {
-        match path {
-            ForwardPath::Mailbox(mailbox) => mailbox.address.to_vec(),
-            ForwardPath::Postmaster(_) => {
-                [b"postmaster@", self.shared.tables.policy.postmaster_domain()].concat()
-            }
-        }
-    }
-
-    /// Whether a plain SMTP client, which gets one reply for all, could not be told the truth of
-    /// this recipient and of the others at once. The first recipient is never split off.
-    fn must_split(&self, class: ClassId, transaction: &Transaction) -> bool {
-        let policy = &self.shared.tables.policy;
-        self.listener.protocol == Protocol::Smtp
-            && self.listener.mixed == Mixed::Split
-            && transaction.classes.iter().any(|other| policy.may_differ(class, *other))
     }
 
     fn data(&mut self, argument: &[u8], more_waits: bool, now: Now) {
@@ -268,37 +135,45 @@ impl Session {
             return self.data_refused(more_waits, now);
         }
         match std::mem::replace(&mut self.state, State::Ready) {
-            State::Rcpt(transaction) => {
-                let rules = &self.shared.tables.rules;
-                let intake =
-                    Intake::new(*transaction, &self.listener, rules, &self.shared.budget, now.tick);
+            // RFC 3030 3: binary content cannot be sent by DATA.
+            State::Rcpt(transaction) if transaction.is_binary() => {
+                self.state = State::Rcpt(transaction);
+                self.fault(&replies::BDAT_ONLY, now);
+            }
+            State::Resumed(transaction) => {
+                if self.data_again(transaction, now) {
+                    return;
+                }
+            }
+            State::Rcpt(mut transaction) => {
+                self.content_begins(&mut transaction, Transfer::Data);
+                let intake = Intake::by_data(*transaction, self, now.tick);
                 self.state = State::Body(Box::new(intake));
-                self.reply(&replies::GO_AHEAD);
+                return self.reply(&replies::GO_AHEAD);
+            }
+            State::Chunks(message) => {
+                self.state = State::Chunks(message);
+                self.fault(&replies::BDAT_ONLY, now);
             }
             State::Mail(transaction) => {
-                let reply = match self.is_lmtp() {
-                    // RFC 2033 4.2: DATA without an accepted RCPT gets 503.
-                    true => replies::NO_RECIPIENTS_LMTP,
-                    false => replies::NO_RECIPIENTS,
-                };
                 let refused = transaction.recipient_refused;
                 self.state = State::Mail(transaction);
-                if refused {
-                    // It only follows from the refused recipients.
-                    self.reply(&reply);
-                } else {
-                    self.fault(&reply, now);
-                }
-                self.data_refused(more_waits, now);
+                let reply = self.no_recipients();
+                // It may only follow from the refused recipients.
+                if refused { self.reply(&reply) } else { self.fault(&reply, now) }
             }
-            _ => {
-                if self.mail_refused {
-                    self.reply(&replies::MAIL_FIRST);
-                } else {
-                    self.fault(&replies::MAIL_FIRST, now);
-                }
-                self.data_refused(more_waits, now);
-            }
+            _ if self.mail_refused => self.reply(&replies::MAIL_FIRST),
+            _ => self.fault(&replies::MAIL_FIRST, now),
+        }
+        self.data_refused(more_waits, now);
+    }
+
+    /// The reply to DATA or BDAT in a transaction that nobody is to get.
+    pub(super) fn no_recipients(&self) -> Reply {
+        match self.is_lmtp() {
+            // RFC 2033 4.2: DATA without an accepted RCPT gets 503.
+            true => replies::NO_RECIPIENTS_LMTP,
+            false => replies::NO_RECIPIENTS,
         }
     }
 
@@ -326,9 +201,14 @@ impl Session {
         self.junk(&replies::CANNOT_VERIFY, now);
     }
 
+    /// RSET and its like: the transaction is forgotten, one whose message is coming in chunks, too.
     pub(super) fn drop_transaction(&mut self) {
-        if matches!(self.state, State::Mail(_) | State::Rcpt(_)) {
-            self.state = State::Ready;
+        match std::mem::replace(&mut self.state, State::Ready) {
+            State::Mail(transaction) | State::Rcpt(transaction) | State::Resumed(transaction) => {
+                self.forget_recorded(&transaction);
+            }
+            State::Chunks(message) => self.forget_recorded(&message.intake().transaction),
+            state => self.state = state,
         }
     }
 }

@@ -1,15 +1,17 @@
 //! The end mark was read: findings become a fate for each recipient, fates become a plan, and what
 //! the relay answers becomes the reply set.
 
-use super::final_reply::replies_for;
+use super::final_reply::{ReplyForm, replies_for};
 use super::intake::{Complete, Intake};
-use super::record::{End, RecipientRecord, Record};
+use super::joint::joint;
+use super::recording::Recording;
 use super::trace::Trace;
-use super::{Ask, Effect, Mixed, Session, State};
+use super::{Ask, Effect, Listener, Mixed, Session, State, Tables};
+use crate::ledger::{CopyState, Told};
 use crate::now::{Now, Tick};
 use crate::policy::{Action, ClassId, RouteId, Verdict};
-use crate::relay::{Envelope, Outcome, Plan, Protocol};
-use crate::scan::Findings;
+use crate::relay::{Envelope, Outcome, Plan};
+use crate::scan::{Findings, Score, Tags};
 use crate::wire::{Body, Kind, Reply, replies};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -17,21 +19,95 @@ use std::sync::Arc;
 /// A message whose fate is being carried out.
 #[derive(Debug)]
 pub(super) struct Decision {
-    id: String,
-    envelope: Arc<Envelope>,
+    pub(super) id: String,
+    pub(super) envelope: Arc<Envelope>,
+    /// The tables that the message began with.
+    pub(super) tables: Arc<Tables>,
+    /// How its recipients are told.
+    pub(super) form: ReplyForm,
+    /// It came by BDAT.
+    pub(super) chunked: bool,
+    /// The 353 of a PRDR block was sent before its lines: they must follow, whatever they say.
+    pub(super) block_begun: bool,
+    /// Until when the verdict has to wait, if it has to.
+    held_until: Option<Tick>,
     /// `None` for a message that was refused as a whole.
     body: Option<Arc<Body>>,
-    findings: Findings,
-    octets: u64,
+    pub(super) findings: Findings,
+    pub(super) octets: u64,
     trace: Vec<u8>,
     /// One for each recipient, in RCPT order.
-    fates: Vec<Fate>,
+    pub(super) fates: Vec<Fate>,
     /// The lines of the configuration that decided.
-    lines: Vec<Option<u32>>,
+    pub(super) lines: Vec<Option<u32>>,
+    /// Recipients whose mailbox is gone since they were accepted.
+    gone: Vec<usize>,
+    /// What is to be handed on.
+    copies: Vec<Copy>,
+    /// The header lines that classes add, each once.
+    adds: SmallVec<[Box<[u8]>; 1]>,
+    /// What the relay has said of each recipient, if it was asked.
+    outcomes: Vec<Option<Outcome>>,
+    /// What the ledger knows of it.
+    pub(super) recording: Option<Box<Recording>>,
     /// Copies that a next hop refused were laid aside; that is done once.
     laid_aside: bool,
-    began: Tick,
-    ended_at: Tick,
+    pub(super) began: Tick,
+    pub(super) ended_at: Tick,
+}
+
+impl Decision {
+    /// When something is due though nothing happens: a verdict that was held back, or a 353.
+    pub fn deadline(&self, listener: &Listener) -> Option<Tick> {
+        [self.held_until, self.block_due(listener)].into_iter().flatten().min()
+    }
+
+    /// When the 353 of a PRDR block goes out before its lines. A single recipient never has a block.
+    fn block_due(&self, listener: &Listener) -> Option<Tick> {
+        let waits = self.form == ReplyForm::Block && !self.block_begun && self.fates_expected() > 1;
+        waits.then(|| self.ended_at + listener.prdr_353_after)
+    }
+
+    fn fates_expected(&self) -> usize {
+        self.envelope.recipients.len()
+    }
+
+    /// The place of a header line in the list.
+    fn added(&mut self, line: &[u8]) -> usize {
+        let known = self.adds.iter().position(|one| **one == *line);
+        known.unwrap_or_else(|| {
+            self.adds.push(line.into());
+            self.adds.len() - 1
+        })
+    }
+
+    /// The recipients whose copies are to be handed on.
+    pub fn copies_for(&self) -> Vec<usize> {
+        self.copies.iter().map(|copy| copy.recipient).collect()
+    }
+
+    /// A recipient's fate is known without a copy being handed on.
+    pub fn settle_without_copy(&mut self, recipient: usize, fate: Fate) {
+        self.copies.retain(|copy| copy.recipient != recipient);
+        if let Some(place) = self.fates.get_mut(recipient) {
+            *place = fate;
+        }
+    }
+
+    /// Whether some next hop or store was asked to take it.
+    pub fn was_handed_on(&self) -> bool {
+        self.outcomes.iter().any(Option::is_some)
+    }
+
+    /// Where each recipient's copy is now, for the record.
+    pub fn copy_states(&self) -> Vec<CopyState> {
+        let state = |outcome: &Option<Outcome>| match outcome {
+            Some(Outcome::Delivered) => CopyState::Done(Told::from(&replies::MESSAGE_ACCEPTED)),
+            Some(Outcome::Unknown(_)) => CopyState::Unknown,
+            Some(Outcome::Failed(_)) | None => CopyState::NotSent,
+        };
+        self.outcomes.iter().map(state).collect()
+    }
 }
 
 /// What becomes of one recipient's copy.
@@ -45,10 +121,12 @@ pub(super) enum Fate {
 }
 
 /// A recipient's copy that is to be handed on.
-struct Copy<'a> {
+#[derive(Clone, Copy, Debug)]
+struct Copy {
     recipient: usize,
     route: RouteId,
-    add: Option<&'a [u8]>,
+    /// The place of a header line in the decision's list.
+    add: Option<usize>,
 }
 
 impl Fate {
@@ -57,7 +135,7 @@ impl Fate {
         matches!(self, Fate::Delivered | Fate::Quarantined | Fate::Discarded)
     }
 
-    fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Fate::Delivered => "delivered",
             Fate::Quarantined => "quarantined",
@@ -67,7 +145,7 @@ impl Fate {
         }
     }
 
-    fn from_refusal(reply: Reply) -> Fate {
+    pub fn from_refusal(reply: Reply) -> Fate {
         match reply.kind() {
             Kind::Transient => Fate::Deferred(reply),
             _ => Fate::Refused(reply),
@@ -78,7 +156,10 @@ impl Fate {
 impl Session {
     /// Decides for each recipient of a message that has come whole.
     pub(super) fn decide(&mut self, intake: Intake, now: Now) {
-        let Complete { transaction, octets, message } = intake.finish();
+        let Complete { mut transaction, octets, chunked, digest, message } = intake.finish();
+        if transaction.is_resumed() {
+            return self.end_of_resumed(transaction, octets, now);
+        }
         self.shared.tally.messages.count();
         if message.is_ok() {
             self.shared.tally.scans.count();
@@ -92,66 +173,120 @@ impl Session {
             }
             Err(reply) => (None, Findings::default(), Some(reply)),
         };
+        let mut trace = self.trace(&transaction.id, &transaction.envelope, now);
+        if let Some(body) = &body {
+            trace.extend_from_slice(joint(body.content()));
+        }
         let mut decision = Box::new(Decision {
-            trace: self.trace(&transaction.id, &transaction.envelope, now),
+            trace,
             id: transaction.id,
             envelope: Arc::new(transaction.envelope),
+            tables: transaction.tables,
+            form: ReplyForm::of(self.listener.protocol, transaction.prdr),
+            chunked,
+            block_begun: false,
+            held_until: None,
             body,
             findings,
             octets,
             fates: Vec::new(),
             lines: vec![None; recipients],
+            gone: std::mem::take(&mut transaction.gone),
+            copies: Vec::new(),
+            adds: SmallVec::new(),
+            outcomes: vec![None; recipients],
+            recording: transaction.recording.take(),
             laid_aside: false,
             began: transaction.began,
             ended_at: now.tick,
         });
+        self.received(&mut decision, digest);
         match failure {
             // A failure of the whole message is told to each recipient.
             Some(reply) => {
                 decision.fates = vec![Fate::from_refusal(reply); recipients];
-                self.conclude(&decision, now);
+                self.conclude(decision, now);
             }
-            None => self.judge(decision, now),
+            None => self.hold(decision, now),
+        }
+    }
+
+    /// Waits for what takes time, at most as long as the scan may; then the message is judged by
+    /// what is known.
+    fn hold(&mut self, mut decision: Box<Decision>, now: Now) {
+        let hold = decision.tables.policy.hold(&decision.findings);
+        if hold.is_zero() {
+            return self.judge(decision, now);
+        }
+        decision.held_until = Some(now.tick + hold.min(self.listener.scan_budget));
+        if hold > self.listener.scan_budget {
+            decision.findings.add(Tags::SCAN_LATE, Score::ZERO);
+        }
+        // What was answered so far goes out before the wait.
+        self.flush(now);
+        self.state = State::Judging(decision);
+    }
+
+    /// A deadline of a message whose end mark was read has come.
+    pub(super) fn wait_is_over(&mut self, now: Now) {
+        let (State::Judging(decision) | State::Committing(decision)) = &mut self.state else {
+            return;
+        };
+        // draft-hall-prdr-00 4.5.1: the 353 should be sent as early as possible. From here on the
+        // block must follow.
+        if decision.block_due(&self.listener).is_some_and(|due| due <= now.tick) {
+            decision.block_begun = true;
+            replies::BLOCK_BEGINS.render(&mut self.out);
+        }
+        if decision.held_until.is_some_and(|until| until <= now.tick) {
+            decision.held_until = None;
+            if let State::Judging(decision) = std::mem::replace(&mut self.state, State::Ready) {
+                self.judge(decision, now);
+                self.run_pending(now);
+            }
         }
     }
 
     /// Looks the verdicts up, one a class, and hands on what they accept.
     fn judge(&mut self, mut decision: Box<Decision>, now: Now) {
-        let tables = Arc::clone(&self.shared.tables);
+        let tables = Arc::clone(&decision.tables);
         let envelope = Arc::clone(&decision.envelope);
-        let mut verdicts = SmallVec::<[(ClassId, Verdict<'_>); 4]>::new();
-        let mut copies = Vec::with_capacity(envelope.recipients.len());
+        let mut verdicts = SmallVec::<[(ClassId, Verdict<'_>, Option<usize>); 4]>::new();
         for (index, recipient) in envelope.recipients.iter().enumerate() {
-            let known = verdicts.iter().find(|(class, _)| *class == recipient.class);
-            let verdict = known.map(|(_, verdict)| *verdict).unwrap_or_else(|| {
+            let known = verdicts.iter().find(|(class, ..)| *class == recipient.class).copied();
+            let (_, verdict, add) = known.unwrap_or_else(|| {
                 let verdict = tables.policy.verdict(recipient.class, &decision.findings);
-                verdicts.push((recipient.class, verdict));
-                verdict
+                let add = verdict.add.map(|line| decision.added(line));
+                verdicts.push((recipient.class, verdict, add));
+                (recipient.class, verdict, add)
             });
             decision.lines[index] = verdict.place.map(|place| place.line);
-            let copy = |route: RouteId| Copy { recipient: index, route, add: verdict.add };
-            decision.fates.push(match verdict.action {
+            let copy = |route: RouteId| Copy { recipient: index, route, add };
+            let fate = match verdict.action {
+                _ if decision.gone.contains(&index) => Fate::Deferred(replies::MAILBOX_GONE),
                 Action::Accept { route } => {
-                    copies.push(copy(route.unwrap_or(recipient.route)));
+                    decision.copies.push(copy(route.unwrap_or(recipient.route)));
                     Fate::Delivered
                 }
                 Action::Quarantine(route) => {
-                    copies.push(copy(*route));
+                    decision.copies.push(copy(*route));
                     Fate::Quarantined
                 }
                 Action::Discard => Fate::Discarded,
                 Action::Reject(reply) => Fate::Refused(reply.clone()),
                 Action::Defer(reply) => Fate::Deferred(reply.clone()),
-            });
+            };
+            decision.fates.push(fate);
         }
-        if self.listener.protocol == Protocol::Smtp {
-            self.reconcile(&mut decision.fates, &mut copies);
+        if decision.form == ReplyForm::One {
+            self.reconcile(&mut decision);
         }
-        self.hand_on(decision, &copies, now);
+        self.intend(decision, now);
     }
 
     /// Plain SMTP has one reply: what some accept and others do not is made of one mind.
-    fn reconcile(&self, fates: &mut [Fate], copies: &mut Vec<Copy<'_>>) {
+    fn reconcile(&self, decision: &mut Decision) {
+        let Decision { fates, copies, .. } = decision;
         let accepting = fates.iter().filter(|fate| fate.is_accepted()).count();
         if accepting == 0 || accepting == fates.len() {
             return;
@@ -174,14 +309,16 @@ impl Session {
     }
 
     /// Asks the relay to hand copies on; without any, the replies are known now.
-    fn hand_on(&mut self, decision: Box<Decision>, copies: &[Copy<'_>], now: Now) {
+    pub(super) fn hand_on(&mut self, mut decision: Box<Decision>, now: Now) {
+        let copies = std::mem::take(&mut decision.copies);
         let Some(body) = decision.body.as_ref().filter(|_| !copies.is_empty()) else {
-            return self.conclude(&decision, now);
+            return self.conclude(decision, now);
         };
         let id = decision.id.clone();
         let mut plan = Plan::new(id, Arc::clone(&decision.envelope), Arc::clone(body));
-        for copy in copies {
-            plan.add(copy.recipient, copy.route, &decision.trace, copy.add);
+        for copy in &copies {
+            let add = copy.add.and_then(|place| decision.adds.get(place)).map(|line| &**line);
+            plan.add(copy.recipient, copy.route, &decision.trace, add);
         }
         // What was answered so far goes out before the wait.
         self.flush(now);
@@ -197,46 +334,61 @@ impl Session {
         now: Now,
     ) {
         for (recipient, outcome) in outcomes {
-            if let (Outcome::Failed(reply), Some(fate)) =
-                (outcome, decision.fates.get_mut(recipient))
-            {
-                *fate = Fate::from_refusal(reply);
+            let refusal = match &outcome {
+                Outcome::Delivered => None,
+                Outcome::Failed(reply) => Some(reply),
+                Outcome::Unknown(reply) => {
+                    self.shared.tally.copies_unknown.count();
+                    Some(reply)
+                }
+            };
+            if let (Some(reply), Some(fate)) = (refusal, decision.fates.get_mut(recipient)) {
+                *fate = Fate::from_refusal(reply.clone());
+            }
+            if let Some(place) = decision.outcomes.get_mut(recipient) {
+                *place = Some(outcome);
             }
         }
         let Some(route) = self.listener.quarantine.filter(|_| self.must_lay_aside(&decision))
         else {
-            return self.conclude(&decision, now);
+            return self.conclude(decision, now);
         };
         decision.laid_aside = true;
-        let mut copies = Vec::new();
-        for (recipient, fate) in decision.fates.iter_mut().enumerate() {
+        let Decision { fates, copies, .. } = &mut *decision;
+        for (recipient, fate) in fates.iter_mut().enumerate() {
             if !fate.is_accepted() {
                 *fate = Fate::Quarantined;
                 copies.push(Copy { recipient, route, add: None });
             }
         }
-        self.hand_on(decision, &copies, now);
+        self.hand_on(decision, now);
     }
 
     /// Whether a plain SMTP client was promised something that a next hop then refused for good to
     /// some, while others have their copy: it can be told of neither, so the copy is laid aside.
     fn must_lay_aside(&self, decision: &Decision) -> bool {
         let some = |wanted: fn(&Fate) -> bool| decision.fates.iter().any(wanted);
-        self.listener.protocol == Protocol::Smtp
+        decision.form == ReplyForm::One
             && !decision.laid_aside
             && some(Fate::is_accepted)
             && some(|fate| matches!(fate, Fate::Refused(_)))
             && !some(|fate| matches!(fate, Fate::Deferred(_)))
     }
 
-    /// Every fate is known: the whole reply set is rendered, and leaves in one send.
-    fn conclude(&mut self, decision: &Decision, now: Now) {
+    /// Every fate is known: the whole reply set is rendered, remembered, and leaves in one send.
+    pub(super) fn conclude(&mut self, decision: Box<Decision>, now: Now) {
         let accepted =
             replies::MESSAGE_ACCEPTED.with_text(format!("message accepted as {}", decision.id));
-        let replies = replies_for(self.listener.protocol, &decision.fates, &accepted);
+        let block_begun = decision.block_begun;
+        let replies = replies_for(decision.form, &decision.fates, &accepted, block_begun);
+        self.commit(decision, replies, now);
+    }
+
+    /// Gives the replies.
+    pub(super) fn give(&mut self, decision: Box<Decision>, replies: &[Reply], now: Now) {
         // Nothing that was said before shares the send with the reply set.
         self.flush(now);
-        for reply in &replies {
+        for reply in replies {
             self.reply(reply);
         }
         self.flush(now);
@@ -248,7 +400,8 @@ impl Session {
         self.junk = 0;
         self.waiting_since = now.tick;
         self.state = State::Ready;
-        let record = self.record(decision, &replies, now);
+        let record = self.record(&decision, replies, now);
+        self.forwarded = None;
         self.effects.push_back(Effect::Record(Box::new(record)));
     }
 
@@ -266,12 +419,15 @@ impl Session {
 
     fn trace(&self, id: &str, envelope: &Envelope, now: Now) -> Vec<u8> {
         let helo = self.helo();
+        let name = self.client_name();
         let trace = Trace {
             helo: &helo,
-            client: self.client.address,
+            name: name.as_deref(),
+            client: self.address(),
             hostname: &self.listener.hostname,
             protocol: self.listener.protocol,
-            extended: self.offers().extended,
+            extended: self.greeting.as_ref().is_some_and(|greeting| greeting.extended),
+            tls: self.tls.as_deref(),
             smtputf8: envelope.smtputf8,
             id,
             only_recipient: match envelope.recipients.as_slice() {
@@ -282,67 +438,25 @@ impl Session {
         };
         trace.field()
     }
-
-    fn record(&self, decision: &Decision, replies: &[Reply], now: Now) -> Record {
-        let code =
-            |index: usize| replies.get(index).or(replies.first()).map_or(0, |reply| reply.code());
-        let policy = &self.shared.tables.policy;
-        let recipients = decision.envelope.recipients.iter().zip(&decision.fates).enumerate();
-        Record {
-            id: decision.id.clone(),
-            unix_s: now.unix_s,
-            listener: self.listener.name.clone(),
-            protocol: self.listener.protocol,
-            client: self.client.address,
-            helo: self.helo(),
-            reverse_path: decision.envelope.reverse_path.clone(),
-            octets: decision.octets,
-            end: End::Replied,
-            tags: self.tag_names(&decision.findings),
-            score: decision.findings.score().0,
-            recipients: recipients
-                .map(|(index, (recipient, fate))| RecipientRecord {
-                    address: recipient.address.clone(),
-                    class: policy.class_name(recipient.class).to_owned(),
-                    fate: fate.name(),
-                    code: code(index),
-                    line: decision.lines[index],
-                })
-                .collect(),
-            duration_us: micros(now.tick - decision.began),
-            decision_us: micros(now.tick - decision.ended_at),
-            ended_at: decision.ended_at,
-        }
-    }
-
-    /// The record of a message whose end will not come any more.
-    pub(super) fn record_of_lost(&self, intake: &Intake, now: Now) -> Record {
-        let transaction = &intake.transaction;
-        Record {
-            id: transaction.id.clone(),
-            unix_s: now.unix_s,
-            listener: self.listener.name.clone(),
-            protocol: self.listener.protocol,
-            client: self.client.address,
-            helo: self.helo(),
-            reverse_path: transaction.envelope.reverse_path.clone(),
-            octets: intake.octets(),
-            end: End::Lost,
-            tags: Vec::new(),
-            score: 0,
-            recipients: Vec::new(),
-            duration_us: micros(now.tick - transaction.began),
-            decision_us: 0,
-            ended_at: now.tick,
-        }
-    }
-
-    fn tag_names(&self, findings: &Findings) -> Vec<String> {
-        let tags = self.shared.tables.rules.tags();
-        findings.tags().iter().map(|tag| tags.name(tag).to_owned()).collect()
-    }
 }
 
-fn micros(span: std::time::Duration) -> u64 {
-    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+impl Decision {
+    fn check_begun(&self) {
+        let block = self.form == ReplyForm::Block && self.fates_expected() > 1;
+        debug_assert!(!self.block_begun || block, "a 353 for whom no block can follow");
+        debug_assert_eq!(self.lines.len(), self.fates_expected());
+    }
+
+    pub fn check_judging(&self) {
+        self.check_begun();
+        debug_assert!(self.held_until.is_some() && self.fates.is_empty());
+        debug_assert!(self.body.is_some(), "a message that was refused is not judged");
+    }
+
+    pub fn check_committing(&self) {
+        self.check_begun();
+        debug_assert!(self.held_until.is_none() && self.body.is_some());
+        debug_assert_eq!(self.fates.len(), self.fates_expected());
+        debug_assert!(self.fates.iter().any(Fate::is_accepted), "nothing is to be handed on");
+    }
 }

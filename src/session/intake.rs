@@ -1,23 +1,37 @@
 //! The message comes in: framed, scanned, and kept, all while it arrives.
 
-use super::commands::Transaction;
+use super::Session;
+use super::envelope::Transaction;
 use super::settings::Listener;
-use crate::limits::{DATA_RATE_DEFAULT, DATA_RATE_WINDOW};
+use crate::ledger::{self, ContentDigest, Digest};
+use crate::limits::DATA_RATE_WINDOW;
 use crate::now::Tick;
-use crate::scan::{Findings, Rules, Scanner};
-use crate::wire::{Body, BodyBuilder, Budget, ContentSink, Framed, Framer, Reply, replies};
+use crate::scan::{Findings, Scanner};
+use crate::wire::{
+    Body, BodyBuilder, BodyKind, ChunkReader, ContentSink, Framed, Framer, Reply, replies,
+};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// A message that is arriving by DATA.
+/// A message that is arriving.
 #[derive(Debug)]
 pub(super) struct Intake {
     pub transaction: Transaction,
-    framer: Framer,
+    framing: Framing,
     content: Content,
     last_octets_at: Tick,
     window_from: Tick,
     window_octets: u64,
+    /// Since when no octets are due, the next chunk not having been announced.
+    paused_at: Tick,
+}
+
+/// How the content is told from what follows it.
+#[derive(Debug)]
+enum Framing {
+    /// By the end mark.
+    Data(Framer),
+    /// By the lengths that the commands announce.
+    Chunks(ChunkReader),
 }
 
 /// How far a read was taken.
@@ -37,45 +51,75 @@ pub(super) struct Complete {
     pub transaction: Transaction,
     /// Octets of content.
     pub octets: u64,
+    /// It came by BDAT.
+    pub chunked: bool,
+    /// Its digest below the client's trace, if the ledger wants it.
+    pub digest: Option<ContentDigest>,
     /// What came, or why it must be refused for everybody.
     pub message: Result<(Arc<Body>, Findings), Reply>,
 }
 
+impl Transaction {
+    /// Whether the client has announced octets that are no lines.
+    pub fn is_binary(&self) -> bool {
+        self.envelope.body == BodyKind::BinaryMime
+    }
+}
+
 impl Intake {
-    pub fn new(
+    /// A message that comes by DATA.
+    pub fn by_data(transaction: Transaction, session: &Session, now: Tick) -> Intake {
+        let framing = Framing::Data(Framer::new(session.newlines()));
+        let body = BodyBuilder::new(&session.shared.budget);
+        Intake::new(transaction, framing, body, &session.listener, now)
+    }
+
+    /// A message that comes by BDAT.
+    pub fn by_chunks(transaction: Transaction, session: &Session, now: Tick) -> Intake {
+        let reader = ChunkReader::new(transaction.is_binary(), session.newlines());
+        let body = BodyBuilder::plain(&session.shared.budget);
+        Intake::new(transaction, Framing::Chunks(reader), body, &session.listener, now)
+    }
+
+    fn new(
         transaction: Transaction,
+        framing: Framing,
+        body: BodyBuilder,
         listener: &Listener,
-        rules: &Arc<Rules>,
-        budget: &Budget,
         now: Tick,
     ) -> Intake {
+        let scanner = Box::new(Scanner::new(Arc::clone(&transaction.tables.rules)));
+        let recording = transaction.recording.as_deref();
+        let keeps = recording.is_some_and(|recording| recording.keeps_content());
+        let digest = recording.map(|_| Digest::new());
         Intake {
             transaction,
-            framer: Framer::new(listener.newlines),
+            framing,
             content: Content {
                 octets: 0,
                 octets_max: listener.size_octets_max,
-                kept: Ok(Kept {
-                    scanner: Box::new(Scanner::new(Arc::clone(rules))),
-                    body: BodyBuilder::new(budget),
-                }),
+                line_begins: true,
+                digest,
+                copy: keeps.then(Vec::new),
+                kept: Ok(Kept { scanner, body }),
             },
             last_octets_at: now,
             window_from: now,
             window_octets: 0,
+            paused_at: now,
         }
     }
 
     /// Takes octets up to the end mark, if it is among them; `input` is advanced behind them.
     pub fn take(&mut self, input: &mut &[u8], now: Tick) -> Taken {
-        let framed = self.framer.feed(input, &mut self.content);
+        let Framing::Data(framer) = &mut self.framing else { return Taken::Ended };
+        let framed = framer.feed(input, &mut self.content);
         let taken = match framed {
             Framed::More => input.len(),
             Framed::Ended(octets) => octets,
         };
         *input = &input[taken..];
-        self.last_octets_at = now;
-        self.window_octets += taken as u64;
+        self.came(taken, now);
         match framed {
             _ if self.content.is_far_too_big() => Taken::FarTooBig,
             Framed::More => Taken::More,
@@ -83,24 +127,90 @@ impl Intake {
         }
     }
 
+    /// The octets of a chunk begin to be waited for. The window of the data rate goes on where the
+    /// chunk before has left it: many small chunks are no way around it.
+    pub fn begin_chunk(&mut self, now: Tick) {
+        self.last_octets_at = now;
+        self.window_from = self.window_from + (now - self.paused_at);
+    }
+
+    /// The octets of a chunk have all come.
+    pub fn end_chunk(&mut self, now: Tick) {
+        self.paused_at = now;
+    }
+
+    /// Takes octets of a chunk.
+    pub fn take_chunk(&mut self, octets: &[u8], now: Tick) {
+        if let Framing::Chunks(reader) = &mut self.framing {
+            reader.feed(octets, &mut self.content);
+        }
+        self.came(octets.len(), now);
+    }
+
+    fn came(&mut self, octets: usize, now: Tick) {
+        self.last_octets_at = now;
+        self.window_octets += octets as u64;
+    }
+
+    /// The message is refused for everybody, whatever else comes of it.
+    pub fn refuse(&mut self, reply: Reply) {
+        self.content.kept = Err(reply);
+    }
+
+    /// Why the message is refused for everybody, if it is.
+    pub fn refusal(&self) -> Option<&Reply> {
+        self.content.kept.as_ref().err()
+    }
+
     /// When too little will have come.
-    pub fn deadline(&self, data_timeout: Duration) -> Tick {
-        (self.last_octets_at + data_timeout).min(self.window_from + DATA_RATE_WINDOW)
+    pub fn deadline(&self, listener: &Listener) -> Tick {
+        let silence = self.last_octets_at + listener.data_timeout;
+        match listener.data_rate_octets_per_s {
+            0 => silence,
+            _ => silence.min(self.window_from + DATA_RATE_WINDOW),
+        }
     }
 
     /// Whether the client still sends, and fast enough; begins a new window if one has ended.
-    pub fn keeps_pace(&mut self, now: Tick, data_timeout: Duration) -> bool {
-        if now >= self.last_octets_at + data_timeout {
+    pub fn keeps_pace(&mut self, now: Tick, listener: &Listener) -> bool {
+        if now >= self.last_octets_at + listener.data_timeout {
             return false;
         }
         if now < self.window_from + DATA_RATE_WINDOW {
             return true;
         }
-        let least = DATA_RATE_DEFAULT * DATA_RATE_WINDOW.as_secs();
+        let least = listener.data_rate_octets_per_s.saturating_mul(DATA_RATE_WINDOW.as_secs());
         let enough = self.window_octets >= least;
         self.window_from = now;
         self.window_octets = 0;
         enough
+    }
+
+    /// Takes content that was kept from an earlier connection: whole lines where it comes by DATA.
+    pub fn take_kept(&mut self, octets: &[u8]) {
+        match &mut self.framing {
+            Framing::Chunks(reader) => reader.feed(octets, &mut self.content),
+            Framing::Data(_) => {
+                for line in octets.split_inclusive(|octet| *octet == b'\n') {
+                    let begins = self.content.line_begins;
+                    match line.first() {
+                        // RFC 5321 4.5.2: a line that begins with a period gets another in front.
+                        Some(b'.') if begins => {
+                            self.content.content(&[b".", line].concat(), true);
+                        }
+                        _ => self.content.content(line, false),
+                    }
+                    self.content.line_begins = line.ends_with(b"\n");
+                }
+            }
+        }
+    }
+
+    /// What has come since the last call, if it is to be kept, and for which transaction.
+    pub fn kept_copy(&mut self) -> Option<(ledger::Transaction, Vec<u8>)> {
+        let octets = self.content.copy.as_mut().map(std::mem::take)?;
+        let transaction = self.transaction.recording.as_ref()?.transaction();
+        Some((transaction, octets))
     }
 
     /// Octets of content so far.
@@ -108,14 +218,22 @@ impl Intake {
         self.content.octets
     }
 
-    /// What has come, after [`Taken::Ended`].
-    pub fn finish(self) -> Complete {
-        let octets = self.content.octets;
-        let message = self.content.kept.map(|mut kept| {
+    /// The end was read.
+    pub fn finish(mut self) -> Complete {
+        let chunked = match &mut self.framing {
+            Framing::Data(_) => false,
+            Framing::Chunks(reader) => {
+                reader.finish(&mut self.content);
+                true
+            }
+        };
+        let Content { octets, kept, digest, .. } = self.content;
+        let digest = digest.map(Digest::finish);
+        let message = kept.map(|mut kept| {
             let findings = kept.scanner.finish();
             (kept.body.finish(), findings)
         });
-        Complete { transaction: self.transaction, octets, message }
+        Complete { transaction: self.transaction, octets, chunked, digest, message }
     }
 }
 
@@ -125,6 +243,11 @@ impl Intake {
 struct Content {
     octets: u64,
     octets_max: u64,
+    /// In content that was kept, a line begins.
+    line_begins: bool,
+    digest: Option<Digest>,
+    /// What is to be kept for another connection, since it was last asked for.
+    copy: Option<Vec<u8>>,
     kept: Result<Kept, Reply>,
 }
 
@@ -145,6 +268,12 @@ impl ContentSink for Content {
         let content = &wire[usize::from(dot_stuffed)..];
         // RFC 1870 5: stuffed dots and the end mark do not count.
         self.octets += content.len() as u64;
+        if let Some(digest) = &mut self.digest {
+            digest.feed(content);
+        }
+        if let Some(copy) = &mut self.copy {
+            copy.extend_from_slice(content);
+        }
         if self.octets_max > 0 && self.octets > self.octets_max && self.kept.is_ok() {
             self.kept = Err(replies::TOO_BIG);
         }

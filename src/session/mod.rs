@@ -4,38 +4,58 @@
 //! [`Session::deadline`] says when [`Session::timed_out`] is due. The same octets in any cut give the
 //! same replies.
 //!
-//! A message goes through the files of this folder so: `commands` read the envelope, `intake`
-//! takes the content and has it scanned, `decision` turns findings into a fate for each recipient
-//! and a plan for the relay, `final_reply` renders the reply set. From the end mark on the
-//! transaction does not need its connection any more: it goes on to its end though the client is
-//! gone.
+//! A message goes through the files of this folder so: `opening` sees to who the client is (PROXY,
+//! TLS, XCLIENT) and greets it, `commands` does its command lines, of which `envelope` has MAIL and
+//! RCPT, and `chunks` BDAT; `intake` takes the content and has it scanned; `decision` turns findings
+//! into a fate for each recipient and a plan for the relay; `final_reply` renders the reply set. From
+//! the end mark on the transaction does not need its connection any more: it goes on to its end
+//! though the client is gone.
 
+mod chunks;
 mod commands;
 mod decision;
+mod envelope;
 mod final_reply;
 mod intake;
+mod invariants;
+mod joint;
+mod opening;
+mod pending;
 mod record;
+mod recording;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod trust;
 
 pub use record::{End, RecipientRecord, Record};
-pub use settings::{Listener, ListenerTls, Mixed, Offer, Tables, TlsMode};
+pub use recording::LedgerLine;
+pub use settings::{Listener, ListenerTls, Mixed, Offer, ResumeLevel, Tables, TlsMode};
 pub use trust::{Networks, Trust};
 
-use crate::limits::{INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT, OUTPUT_PENDING_OCTETS};
+use crate::ledger::{self, Resumes};
+use crate::limits::{
+    INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT, OUTPUT_PENDING_OCTETS, PROXY_TIMEOUT,
+};
 use crate::now::{Now, Tick};
-use crate::relay::{Board, Outcome, Plan, Probe, Protocol, Verification};
+use crate::relay::{Board, Outcome, Plan, Probe, Protocol, Recipient, Verification};
 use crate::tally::Tally;
 use crate::tls::TlsFacts;
-use crate::wire::{Budget, Line, LineReader, Reply, replies};
-use commands::Transaction;
-use core::net::IpAddr;
+use crate::wire::{
+    Budget, Line, LineReader, Newlines, PeerAttributes, ProxyReader, Reply, replies,
+};
+use chunks::{Chunked, Dropping};
+use core::net::{IpAddr, SocketAddr};
 use decision::Decision;
+use envelope::Transaction;
 use intake::{Intake, Taken};
+use pending::Pending;
+use recording::Question;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One client's session.
 #[derive(Debug)]
@@ -43,11 +63,20 @@ pub struct Session {
     listener: Arc<Listener>,
     shared: Shared,
     client: Client,
+    /// The client that a trusted peer has passed on (PROXY).
+    proxied: Option<SocketAddr>,
+    /// What a trusted peer says of the client that it speaks for (XCLIENT).
+    claimed: Option<Box<PeerAttributes>>,
+    /// What a trusted peer says for the log (XFORWARD), until its message is through.
+    forwarded: Option<Box<PeerAttributes>>,
+    tls: Option<Box<TlsFacts>>,
     state: State,
+    /// The banner was sent.
+    welcomed: bool,
     greeting: Option<Greeting>,
     lines: LineReader,
     /// Octets that came while the session waits for an answer.
-    pending: Vec<u8>,
+    pending: Pending,
     /// Reply octets that were not handed on yet.
     out: Vec<u8>,
     /// Reply octets that were handed on and not taken by the peer's side yet.
@@ -57,16 +86,27 @@ pub struct Session {
     junk: u32,
     messages: u32,
     transactions: u32,
+    known_recipients: u32,
+    unknown_recipients: u32,
+    /// What RESUME has found.
+    resumes: Option<Box<Resumes>>,
+    /// The last transaction whose outcome the client has not shown to have.
+    unconfirmed: Option<ledger::Transaction>,
+    /// A newer connection has this transaction of ours.
+    superseded: Option<ledger::Transaction>,
     /// A MAIL was refused: what follows from that is no further error.
     mail_refused: bool,
     /// What is known of the connection.
     connection: Connection,
-    /// Since when a command is waited for.
+    began: Tick,
+    /// Since when something is waited for: a command, a header, a handshake.
     waiting_since: Tick,
     /// Since when none of our octets was taken.
     stalled_since: Tick,
     /// When a message was last accepted, or the connection made.
     progress_at: Tick,
+    /// Connections are scarce.
+    under_load: bool,
 }
 
 /// What the sessions of a shard have in common.
@@ -80,6 +120,8 @@ pub struct Shared {
     pub tally: Rc<Tally>,
     /// What is known of the routes.
     pub board: Board,
+    /// The way to the ledger, if there is one.
+    pub ledger: Option<LedgerLine>,
 }
 
 /// Who is at the other end.
@@ -91,6 +133,8 @@ pub struct Client {
     pub port: Option<u16>,
     /// A name for the session that no other session of this host has, before or after a restart.
     pub session_id: String,
+    /// A number that no other session of this shard has in the life of the process.
+    pub seat: u64,
 }
 
 /// What a session wants done.
@@ -103,7 +147,7 @@ pub enum Effect {
     /// After all that is to be sent: TLS begins, with these octets that the client sent already.
     /// From now on its octets are sealed; [`Session::secured`] says when the handshake is done.
     StartTls(Vec<u8>),
-    /// The transaction is over: count it and log it.
+    /// Something is over that deserves a line of the log: count it and log it.
     Record(Box<Record>),
     /// After all that is to be sent: end our side of the connection, go on reading.
     ShutdownWrite,
@@ -120,6 +164,8 @@ pub enum Ask {
     Relay(Plan),
     /// Ask the next hop whether it takes this recipient.
     Verify(Probe),
+    /// Tell or ask the ledger.
+    Ledger(Box<ledger::Request>),
 }
 
 /// The answer to an [`Ask`].
@@ -129,6 +175,8 @@ pub enum Answer {
     Relayed(Vec<(usize, Outcome)>),
     /// What the next hop says of the recipient.
     Verified(Verification),
+    /// What the ledger says.
+    Ledger(Box<ledger::Answer>),
 }
 
 /// How a peer went.
@@ -142,6 +190,10 @@ pub enum Gone {
 
 #[derive(Debug)]
 enum State {
+    /// The peer must say first for whom it speaks.
+    Proxy(Box<ProxyReader>),
+    /// The TLS handshake is under way.
+    Handshake,
     /// The banner is put off.
     Banner { due: Tick },
     /// No transaction.
@@ -150,14 +202,45 @@ enum State {
     Mail(Box<Transaction>),
     /// At least one RCPT was accepted.
     Rcpt(Box<Transaction>),
-    /// The message is coming.
+    /// The next hop is asked about a recipient.
+    Verifying(Box<Transaction>, Box<Recipient>),
+    /// MAIL goes on with an earlier transaction, whose envelope is known.
+    Resumed(Box<Transaction>),
+    /// The ledger is asked.
+    Asking(Question),
+    /// The message is coming by DATA.
     Body(Box<Intake>),
+    /// The message is coming by BDAT; a command is awaited.
+    Chunks(Box<Chunked>),
+    /// So many octets of a chunk of it are coming.
+    Chunk { message: Box<Chunked>, left: u64, last: bool },
+    /// Octets of a chunk that belongs to no message are dropped.
+    Dropping(Box<Dropping>),
+    /// The findings are complete, but for what takes time.
+    Judging(Box<Decision>),
     /// The relay is at work.
     Committing(Box<Decision>),
     /// The last reply was given; the client's octets are dropped.
     Closing { until: Tick, dropped: usize },
     /// Nothing more will be done.
     Closed,
+}
+
+/// What something that is refused, or that leads nowhere, counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    /// An error of the client's own making.
+    Error,
+    /// A command that brings no message nearer.
+    Junk,
+    /// Nothing: it only follows from an earlier refusal.
+    Nothing,
+}
+
+impl Blame {
+    fn unless(excused: bool) -> Blame {
+        if excused { Blame::Nothing } else { Blame::Error }
+    }
 }
 
 /// The greeting that is in force.
@@ -175,17 +258,21 @@ enum Connection {
 }
 
 impl Session {
-    /// A session on a connection that was just made. Its banner is the first effect.
+    /// A session on a connection that was just made.
     pub fn new(listener: Arc<Listener>, shared: Shared, client: Client, now: Now) -> Session {
-        let pause = listener.banner_pause;
         let mut session = Session {
             listener,
             shared,
             client,
-            state: State::Banner { due: now.tick + pause },
+            proxied: None,
+            claimed: None,
+            forwarded: None,
+            tls: None,
+            state: State::Ready,
+            welcomed: false,
             greeting: None,
             lines: LineReader::default(),
-            pending: Vec::new(),
+            pending: Pending::default(),
             out: Vec::new(),
             unsent_octets: 0,
             effects: VecDeque::new(),
@@ -193,34 +280,43 @@ impl Session {
             junk: 0,
             messages: 0,
             transactions: 0,
+            known_recipients: 0,
+            unknown_recipients: 0,
+            resumes: None,
+            unconfirmed: None,
+            superseded: None,
             mail_refused: false,
             connection: Connection::Open,
+            began: now.tick,
             waiting_since: now.tick,
             stalled_since: now.tick,
             progress_at: now.tick,
+            under_load: false,
         };
-        if pause.is_zero() {
-            session.banner(now);
-        }
+        session.open(now);
         session
     }
 
-    /// Takes octets of the client.
+    /// Takes octets of the client; under TLS, the plain ones.
     pub fn receive(&mut self, octets: &[u8], now: Now) {
         if self.waits() || !self.pending.is_empty() {
-            self.pending.extend_from_slice(octets);
+            self.pending.push(octets);
             self.run_pending(now);
         } else {
             let mut rest = octets;
             self.run(&mut rest, now);
-            self.pending.extend_from_slice(rest);
+            self.pending.push(rest);
         }
         self.settle(now);
     }
 
-    /// The handshake that [`Effect::StartTls`] began (or, with implicit TLS, the connection) is done.
+    /// The handshake that [`Effect::StartTls`] began is done. If it fails, the connection is lost.
     pub fn secured(&mut self, facts: TlsFacts, now: Now) {
-        let _ = facts;
+        if matches!(self.state, State::Handshake) {
+            self.tls = Some(Box::new(facts));
+            self.start_afresh();
+            self.welcome(&mut &[][..], now);
+        }
         self.settle(now);
     }
 
@@ -229,11 +325,35 @@ impl Session {
         self.shared.tables = tables;
     }
 
-    /// Takes the answer to an [`Ask`].
+    /// Connections are scarce, or are so no longer: a client that says nothing is let go sooner.
+    pub fn under_load(&mut self, under_load: bool) {
+        self.under_load = under_load;
+    }
+
+    /// Takes the answer to an [`Ask`]. An answer that nobody waits for any more is passed over.
     pub fn answered(&mut self, answer: Answer, now: Now) {
-        let Answer::Relayed(outcomes) = answer else { return };
-        if let State::Committing(decision) = std::mem::replace(&mut self.state, State::Closed) {
-            self.relayed(decision, outcomes, now);
+        let answer = match answer {
+            Answer::Ledger(answer) => match *answer {
+                ledger::Answer::Superseded(transaction) => {
+                    self.superseded(transaction);
+                    return self.settle(now);
+                }
+                answer => Answer::Ledger(Box::new(answer)),
+            },
+            answer => answer,
+        };
+        match (std::mem::replace(&mut self.state, State::Ready), answer) {
+            (State::Asking(question), Answer::Ledger(answer)) => {
+                self.ledger_answered(question, *answer, now);
+            }
+            (State::Committing(decision), Answer::Relayed(outcomes)) => {
+                self.relayed(decision, outcomes, now);
+            }
+            (State::Verifying(transaction, recipient), Answer::Verified(answer)) => {
+                self.waiting_since = now.tick;
+                self.verified(transaction, *recipient, answer, now);
+            }
+            (state, _) => self.state = state,
         }
         self.run_pending(now);
         self.settle(now);
@@ -256,7 +376,7 @@ impl Session {
             Gone::HalfClosed => {}
             Gone::Lost => {
                 self.connection = Connection::Lost;
-                self.pending = Vec::new();
+                self.pending = Pending::default();
             }
         }
         self.settle(now);
@@ -268,30 +388,44 @@ impl Session {
             return;
         }
         if self.write_deadline().is_some_and(|stall| stall <= now.tick) {
-            self.shared.tally.timeouts.count();
-            self.connection = Connection::Lost;
-            self.effects.push_back(Effect::Abort);
-            return self.settle(now);
+            return self.abandon("the client takes no octets", now);
         }
-        let idle = match &mut self.state {
-            State::Banner { .. } => return self.banner(now),
-            State::Closing { .. } => return self.close(now),
-            // The window of the data rate has ended, and may have been filled well enough.
-            State::Body(intake) => !intake.keeps_pace(now.tick, self.listener.data_timeout),
-            _ => true,
-        };
-        if idle {
-            self.shared.tally.timeouts.count();
-            self.end_session(&replies::IDLE, now);
+        match self.state {
+            State::Banner { .. } => self.banner_due(now),
+            State::Closing { .. } => self.close(now),
+            // RFC 3207 and the PROXY protocol have no words for a client that does not come to the
+            // point, and it would not understand ours.
+            State::Proxy(_) => return self.abandon("no PROXY header came", now),
+            State::Handshake => return self.abandon("the TLS handshake took too long", now),
+            State::Judging(_) | State::Committing(_) => self.wait_is_over(now),
+            // RFC 5321 4.5.3.2.7 for commands, 4.5.3.2.5 for the message.
+            _ => {
+                if !self.keeps_pace(now) {
+                    self.shared.tally.timeouts.count();
+                    self.end_session(&replies::IDLE, now);
+                }
+            }
         }
         self.settle(now);
     }
 
-    /// The server is about to stop: no transaction is begun any more, one past its end mark is
+    /// Whether a message is coming, and fast enough: the window of the data rate has ended, and may
+    /// have been filled well enough.
+    fn keeps_pace(&mut self, now: Now) -> bool {
+        match &mut self.state {
+            State::Body(intake) => intake.keeps_pace(now.tick, &self.listener),
+            State::Chunk { message, .. } => message.keeps_pace(now.tick, &self.listener),
+            _ => false,
+        }
+    }
+
+    /// The server is about to stop: no transaction is begun any more, a message that is coming is
     /// brought to its end.
     pub fn drain(&mut self, now: Now) {
         match self.state {
-            State::Body(_) | State::Committing(_) | State::Closing { .. } | State::Closed => {}
+            State::Proxy(_) | State::Handshake => self.close(now),
+            State::Closing { .. } | State::Closed => {}
+            _ if self.is_busy() => {}
             _ => self.end_session(&replies::SHUTTING_DOWN, now),
         }
         self.settle(now);
@@ -304,14 +438,25 @@ impl Session {
 
     /// When [`Session::timed_out`] is due, if nothing happens before.
     pub fn deadline(&self) -> Option<Tick> {
+        let listener = &*self.listener;
+        let life = (self.progress_at + listener.progress_timeout)
+            .min(self.began + listener.session_timeout);
         let own = match &self.state {
+            State::Proxy(_) => Some(self.waiting_since + PROXY_TIMEOUT),
+            State::Handshake => Some(self.waiting_since + listener.handshake_timeout),
             State::Banner { due } => Some(*due),
-            State::Ready | State::Mail(_) | State::Rcpt(_) => Some(
-                (self.waiting_since + self.listener.idle_timeout)
-                    .min(self.progress_at + self.listener.progress_timeout),
-            ),
-            State::Body(intake) => Some(intake.deadline(self.listener.data_timeout)),
-            State::Committing(_) => None,
+            State::Ready
+            | State::Mail(_)
+            | State::Rcpt(_)
+            | State::Resumed(_)
+            | State::Chunks(_) => Some((self.waiting_since + self.idle_timeout()).min(life)),
+            // A message that is coming is brought to its end, whatever the age of its connection.
+            State::Body(intake) => Some(intake.deadline(listener)),
+            State::Chunk { message, .. } => Some(message.deadline(listener)),
+            State::Dropping(_) => Some((self.waiting_since + listener.data_timeout).min(life)),
+            State::Judging(decision) | State::Committing(decision) => decision.deadline(listener),
+            // The ledger answers in any case, and soon.
+            State::Verifying(..) | State::Asking(_) => None,
             State::Closing { until, .. } => Some(*until),
             State::Closed => return None,
         };
@@ -328,17 +473,45 @@ impl Session {
         matches!(self.state, State::Closed) && self.effects.is_empty()
     }
 
-    /// Whether a transaction is past its beginning and not at its end.
+    /// Whether a message is past its beginning and not at its end.
     pub fn is_busy(&self) -> bool {
-        matches!(self.state, State::Body(_) | State::Committing(_))
+        match &self.state {
+            State::Body(_)
+            | State::Chunks(_)
+            | State::Chunk { .. }
+            | State::Judging(_)
+            | State::Committing(_) => true,
+            State::Asking(question) => question.outlives_client(),
+            State::Proxy(_)
+            | State::Handshake
+            | State::Banner { .. }
+            | State::Ready
+            | State::Mail(_)
+            | State::Rcpt(_)
+            | State::Resumed(_)
+            | State::Verifying(..)
+            | State::Dropping(_)
+            | State::Closing { .. }
+            | State::Closed => false,
+        }
     }
 
     // ---- what the verbs have in common ------------------------------------------------------
 
-    /// Whether octets of the client must wait.
+    /// Whether octets of the client must wait: for an answer, for the banner, or until the client
+    /// has taken what it was told.
     fn waits(&self) -> bool {
-        matches!(self.state, State::Committing(_))
+        self.is_at_work()
+            || matches!(self.state, State::Banner { .. })
             || self.out.len() + self.unsent_octets > OUTPUT_PENDING_OCTETS
+    }
+
+    /// Whether an answer or a moment is waited for that the client has nothing to do with.
+    fn is_at_work(&self) -> bool {
+        matches!(
+            self.state,
+            State::Verifying(..) | State::Asking(_) | State::Judging(_) | State::Committing(_)
+        )
     }
 
     fn run_pending(&mut self, now: Now) {
@@ -346,21 +519,36 @@ impl Session {
             return;
         }
         let pending = std::mem::take(&mut self.pending);
-        let mut rest = pending.as_slice();
+        let mut rest = pending.octets();
         self.run(&mut rest, now);
-        self.pending = rest.to_vec();
+        let left = rest.len();
+        self.pending = pending.keep_last(left);
     }
 
     /// Takes octets one line or one stretch of content after the other, until all are taken or the
     /// session must wait.
     fn run(&mut self, input: &mut &[u8], now: Now) {
         while !input.is_empty() && !self.waits() {
+            if self.has_lost_its_transaction() {
+                *input = &[];
+                return self.end_session(&replies::TAKEN_OVER, now);
+            }
             match &mut self.state {
-                State::Banner { .. } => return self.early_talk(input, now),
+                State::Proxy(reader) => {
+                    let read = reader.next(input);
+                    self.proxied(read, input, now);
+                }
+                // Octets in clear where sealed ones belong are the driver's to refuse.
+                State::Handshake => *input = &[],
                 State::Body(intake) => {
                     let taken = intake.take(input, now.tick);
+                    if let Some((transaction, octets)) = intake.kept_copy() {
+                        self.keep_content(transaction, octets);
+                    }
                     self.content_taken(taken, now);
                 }
+                State::Chunk { .. } => self.take_chunk(input, now),
+                State::Dropping(_) => self.drop_chunk(input, now),
                 State::Closing { dropped, .. } => {
                     *dropped += std::mem::take(input).len();
                     if *dropped > LINGER_OCTETS {
@@ -368,7 +556,16 @@ impl Session {
                     }
                 }
                 State::Closed => *input = &[],
-                _ => self.next_line(input, now),
+                State::Ready
+                | State::Mail(_)
+                | State::Rcpt(_)
+                | State::Resumed(_)
+                | State::Chunks(_) => self.next_line(input, now),
+                State::Banner { .. }
+                | State::Verifying(..)
+                | State::Asking(_)
+                | State::Judging(_)
+                | State::Committing(_) => return,
             }
         }
     }
@@ -377,10 +574,10 @@ impl Session {
         let mut lines = std::mem::take(&mut self.lines);
         match lines.next(input) {
             None => {}
-            Some(Line::Whole(line)) => self.command(line, !input.is_empty(), now),
+            Some(Line::Whole(line)) => self.command(line, input, now),
             Some(Line::BareControl) => self.fault(&replies::BARE_CONTROL, now),
             Some(Line::TooLong) => self.fault(&replies::LINE_TOO_LONG, now),
-            Some(Line::Endless) => self.end_session(&replies::TOO_MANY_ERRORS, now),
+            Some(Line::Endless) => self.end_session(&replies::LINE_ENDLESS, now),
         }
         self.lines = lines;
     }
@@ -402,18 +599,50 @@ impl Session {
     /// as soon as nothing is at work.
     fn settle(&mut self, now: Now) {
         self.flush(now);
-        let at_work = matches!(self.state, State::Committing(_));
         let nothing_left = self.pending.is_empty() || matches!(self.state, State::Closing { .. });
-        match self.connection {
-            Connection::Open => {}
-            Connection::HalfClosed if at_work || !nothing_left => {}
-            Connection::HalfClosed | Connection::Lost if !at_work => {
-                self.lose_message(now);
-                self.close(now);
+        // A half-closed client reads what comes of its last octets. One that is gone does not, but
+        // what was handed on already is brought to its end all the same.
+        let over = match self.connection {
+            Connection::Open => false,
+            Connection::HalfClosed => !self.is_at_work() && nothing_left,
+            Connection::Lost => !self.outlives_client(),
+        };
+        if over {
+            if !self.lose_message("the connection was lost", now)
+                && let Some(what) = self.interrupted()
+            {
+                self.note_end(what, now);
             }
-            _ => {}
+            self.close(now);
         }
         self.check_invariants();
+    }
+
+    /// What is broken off when the client leaves now. A client that only looks in, or that leaves
+    /// between two transactions without QUIT, deserves no line of the log.
+    fn interrupted(&self) -> Option<&'static str> {
+        match &self.state {
+            State::Proxy(reader) if reader.has_begun() => Some("lost in a PROXY header"),
+            State::Handshake => Some("lost in the TLS handshake"),
+            State::Mail(_) | State::Rcpt(_) | State::Resumed(_) | State::Verifying(..) => {
+                Some("lost in a transaction")
+            }
+            State::Dropping(_) => Some("lost in a chunk"),
+            _ => None,
+        }
+    }
+
+    /// Whether the work at hand goes on though the client is gone: something was handed on, or an
+    /// outcome is remembered for a client that comes again.
+    fn outlives_client(&self) -> bool {
+        match &self.state {
+            State::Committing(_) => true,
+            State::Asking(question) => question.outlives_client(),
+            State::Judging(decision) => {
+                decision.recording.as_ref().is_some_and(|recording| recording.outlives_client())
+            }
+            _ => false,
+        }
     }
 
     fn flush(&mut self, now: Now) {
@@ -430,69 +659,108 @@ impl Session {
         }
     }
 
-    fn banner(&mut self, now: Now) {
-        let text = match self.listener.protocol {
-            Protocol::Smtp => format!("{} ESMTP postern", self.listener.hostname),
-            Protocol::Lmtp => format!("{} LMTP postern", self.listener.hostname),
-        };
-        self.state = State::Ready;
-        self.waiting_since = now.tick;
-        self.reply(&Reply::bare(220, "").with_text(text));
-        self.flush(now);
-    }
-
-    /// Octets before the banner: a client that does not listen. RFC 5321 4.3.1: the client should
-    /// wait for the greeting.
-    fn early_talk(&mut self, input: &mut &[u8], now: Now) {
-        if self.listener.early_talk_refused {
-            *input = &[];
-            return self.end_session(&replies::EARLY_TALK, now);
-        }
-        self.banner(now);
-    }
-
     fn reply(&mut self, reply: &Reply) {
         reply.render(&mut self.out);
     }
 
     /// An error of the client's own making.
     fn fault(&mut self, reply: &Reply, now: Now) {
-        self.errors += 1;
-        self.shared.tally.protocol_errors.count();
-        if self.errors >= self.listener.errors_max {
-            self.end_session(&replies::TOO_MANY_ERRORS, now);
-        } else {
-            self.reply(reply);
-        }
-        self.waiting_since = now.tick;
+        self.counted(Blame::Error, Some(reply), now);
     }
 
-    /// Gives the last reply. What the client still sends is dropped for a moment, as a close with
+    /// A command that brings no message nearer.
+    fn junk(&mut self, reply: &Reply, now: Now) {
+        self.counted(Blame::Junk, Some(reply), now);
+    }
+
+    /// Answers what is counted; the last that may be is answered by the end of the session.
+    fn counted(&mut self, blame: Blame, reply: Option<&Reply>, now: Now) {
+        self.waiting_since = now.tick;
+        let last = match blame {
+            Blame::Error => {
+                self.errors += 1;
+                self.shared.tally.protocol_errors.count();
+                (self.errors >= self.listener.errors_max).then_some(replies::TOO_MANY_ERRORS)
+            }
+            Blame::Junk => {
+                self.junk += 1;
+                (self.junk >= self.listener.junk_max).then_some(replies::TOO_MUCH_JUNK)
+            }
+            Blame::Nothing => None,
+        };
+        match (last, reply) {
+            (Some(last), _) => self.end_session(&last, now),
+            (None, Some(reply)) => self.reply(reply),
+            (None, None) => {}
+        }
+    }
+
+    /// Gives the last reply (RFC 5321 3.8: never a close without a word, but where none could be
+    /// understood). What the client still sends is dropped for a moment, as a close with
     /// unread input would make the kernel send a reset that can destroy the reply.
     fn end_session(&mut self, reply: &Reply, now: Now) {
-        self.lose_message(now);
+        if !self.lose_message(reply.text(), now) && !reply.is_positive() {
+            self.note_end(reply.text(), now);
+        }
         self.reply(reply);
         self.flush(now);
-        self.pending = Vec::new();
+        self.pending = Pending::default();
         self.effects.push_back(Effect::ShutdownWrite);
         self.state = State::Closing { until: now.tick + LINGER_TIMEOUT, dropped: 0 };
+    }
+
+    /// Leaves without a word.
+    fn abandon(&mut self, why: &str, now: Now) {
+        self.shared.tally.timeouts.count();
+        // What ended before was noted then.
+        if !self.lose_message(why, now) && !matches!(self.state, State::Closing { .. }) {
+            self.note_end(why, now);
+        }
+        self.connection = Connection::Lost;
+        self.pending = Pending::default();
+        self.effects.push_back(Effect::Abort);
+        // What the relay is at work on is brought to its end.
+        if !matches!(self.state, State::Committing(_)) {
+            self.close(now);
+        }
+        self.settle(now);
     }
 
     fn close(&mut self, now: Now) {
         if !matches!(self.state, State::Closed) {
             self.flush(now);
-            self.pending = Vec::new();
+            self.pending = Pending::default();
             self.state = State::Closed;
+            self.gone_recorded();
             self.effects.push_back(Effect::Close);
         }
     }
 
-    /// A message whose end will not come any more is dropped, and remembered in the log.
-    fn lose_message(&mut self, now: Now) {
-        if let State::Body(intake) = std::mem::replace(&mut self.state, State::Ready) {
-            self.shared.tally.messages_lost.count();
-            let record = self.record_of_lost(&intake, now);
-            self.effects.push_back(Effect::Record(Box::new(record)));
+    /// A message whose end will not come any more is dropped, and remembered in the log. False if
+    /// there was none.
+    fn lose_message(&mut self, why: &str, now: Now) -> bool {
+        let record = match std::mem::replace(&mut self.state, State::Ready) {
+            State::Body(intake) => self.record_of_lost(&intake, why, now),
+            State::Chunks(message) | State::Chunk { message, .. } => {
+                let record = self.record_of_lost(message.intake(), why, now);
+                Record { chunked: true, ..record }
+            }
+            State::Judging(decision) => self.record_of_dropped(&decision, why, now),
+            state => {
+                self.state = state;
+                return false;
+            }
+        };
+        self.shared.tally.messages_lost.count();
+        self.effects.push_back(Effect::Record(Box::new(record)));
+        true
+    }
+
+    /// The longest wait for a command.
+    fn idle_timeout(&self) -> Duration {
+        match self.under_load {
+            true => self.listener.idle_timeout.min(self.listener.idle_timeout_under_load),
+            false => self.listener.idle_timeout,
         }
     }
 
@@ -501,20 +769,12 @@ impl Session {
         waits_for_peer.then(|| self.stalled_since + self.listener.write_stall_timeout)
     }
 
-    fn check_invariants(&self) {
-        debug_assert!(self.out.is_empty() || matches!(self.state, State::Closed));
-        debug_assert!(self.greeting.is_some() || !matches!(self.state, State::Mail(_)));
-        if let State::Rcpt(transaction) = &self.state {
-            debug_assert!(!transaction.envelope.recipients.is_empty());
-            debug_assert!(transaction.envelope.recipients.len() <= self.listener.recipients_max);
+    /// What becomes of bare LF in this client's content.
+    fn newlines(&self) -> Newlines {
+        match self.listener.normalized_from.contain(self.address()) {
+            true => Newlines::Normalize,
+            false => self.listener.newlines,
         }
-        if let State::Mail(transaction) = &self.state {
-            debug_assert!(transaction.envelope.recipients.is_empty());
-        }
-    }
-
-    fn helo(&self) -> Box<[u8]> {
-        self.greeting.as_ref().map(|greeting| greeting.name.clone()).unwrap_or_default()
     }
 
     fn is_lmtp(&self) -> bool {

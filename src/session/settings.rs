@@ -43,6 +43,14 @@ pub struct Listener {
     pub prdr: bool,
     /// When the verdicts are so late, the 353 of a PRDR block goes out before them.
     pub prdr_353_after: Duration,
+    /// Connections that one source may have open here; 0 is no limit.
+    pub connections_per_source: u32,
+    /// How much is remembered of transactions that clients give an id (RESUME).
+    pub resume: ResumeLevel,
+    /// CHECKPOINT, the older form of it, is offered as well.
+    pub checkpoint: bool,
+    /// Mail that is sent again without an id is known again.
+    pub replay: bool,
     /// TLS, if there is a certificate.
     pub tls: Option<ListenerTls>,
     /// Who may say who the client is.
@@ -53,6 +61,8 @@ pub struct Listener {
     pub early_talk_refused: bool,
     /// Longest wait for a command.
     pub idle_timeout: Duration,
+    /// The same while connections are scarce, where it is shorter.
+    pub idle_timeout_under_load: Duration,
     /// Longest wait for octets of a message.
     pub data_timeout: Duration,
     /// Octets a second that a message must come with, averaged over
@@ -64,7 +74,7 @@ pub struct Listener {
     pub progress_timeout: Duration,
     /// Longest life of a connection; a message that is coming is brought to its end.
     pub session_timeout: Duration,
-    /// Longest wait for a whole TLS handshake, and for a whole PROXY header.
+    /// Longest wait for a whole TLS handshake.
     pub handshake_timeout: Duration,
     /// Longest wait for verdicts after the end mark; then the message is tagged `scan-late`.
     pub scan_budget: Duration,
@@ -88,6 +98,18 @@ pub enum Offer {
     Always,
     /// Never.
     Never,
+}
+
+/// How much is remembered of transactions that clients give an id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResumeLevel {
+    /// RESUME is not offered.
+    #[default]
+    Off,
+    /// The outcomes.
+    Outcome,
+    /// The outcomes, and content that has come in part: for trusted peers.
+    Partial,
 }
 
 /// TLS of a listener.
@@ -140,6 +162,11 @@ pub struct Tables {
 }
 
 impl Listener {
+    /// Whether clients expect TLS from the first octet.
+    pub fn is_implicit_tls(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.mode == TlsMode::Implicit)
+    }
+
     /// A listener with every setting at its default.
     pub fn new(name: &str, protocol: Protocol, hostname: &str) -> Listener {
         Listener {
@@ -158,11 +185,16 @@ impl Listener {
             binarymime: Offer::WhenHonoured,
             prdr: true,
             prdr_353_after: limits::PRDR_353_AFTER_DEFAULT,
+            connections_per_source: limits::CONNECTIONS_PER_SOURCE_DEFAULT,
+            resume: ResumeLevel::Off,
+            checkpoint: false,
+            replay: false,
             tls: None,
             trust: Trust::default(),
             banner_pause: Duration::ZERO,
             early_talk_refused: true,
             idle_timeout: limits::IDLE_TIMEOUT_DEFAULT,
+            idle_timeout_under_load: limits::IDLE_TIMEOUT_UNDER_LOAD_DEFAULT,
             data_timeout: limits::DATA_TIMEOUT_DEFAULT,
             data_rate_octets_per_s: limits::DATA_RATE_DEFAULT,
             write_stall_timeout: limits::WRITE_STALL_DEFAULT,

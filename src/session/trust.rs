@@ -9,8 +9,8 @@ pub struct Networks {
     networks: Vec<IpNet>,
 }
 
-/// Who may say who the client is. It is judged by the TCP peer, never by an address that a peer has
-/// claimed.
+/// Who may say who the client is. It is judged by the TCP peer and by its certificate, never by an
+/// address that a peer has claimed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     /// Peers that must begin with a PROXY header.
@@ -19,6 +19,11 @@ pub struct Trust {
     pub xclient: Networks,
     /// Peers that may use XFORWARD.
     pub xforward: Networks,
+    /// Peers that RESUME is offered to, beside those with a verified certificate.
+    pub resume: Networks,
+    /// Bearers of these keys may use XCLIENT and XFORWARD from anywhere: SHA-256 of the public key
+    /// of a client certificate that was verified.
+    pub keys: Vec<[u8; 32]>,
 }
 
 impl Networks {
@@ -33,6 +38,11 @@ impl Networks {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
+    /// All of them.
+    pub fn list(&self) -> &[IpNet] {
+        &self.networks
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty()
@@ -45,7 +55,7 @@ mod tests {
 
     // mapped addresses are unmapped before any list, and an unknown address is on no list.
     #[test]
-    fn mapped_addresses_are_their_ipv4_selves_and_unknown_ones_are_nowhere() {
+    fn a_11_mapped_addresses_are_their_ipv4_selves_and_unknown_ones_are_nowhere() {
         let local = Networks::new(vec!["127.0.0.0/8".parse().unwrap()]);
         let table = [
             (Some("127.0.0.1"), true),

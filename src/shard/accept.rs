@@ -6,7 +6,7 @@
 
 use crate::limits::{ACCEPT_FAILURES_IN_A_ROW, ACCEPT_REST_MS, ACCEPT_SHED_AT_ONCE};
 use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// A listener of the ring and the accept that the kernel has for it.
@@ -109,7 +109,7 @@ impl SpareDescriptor {
         if self.0.take().is_some() {
             while shed < u64::from(ACCEPT_SHED_AT_ONCE) {
                 match accept_waiting(listener) {
-                    Some(client) => tell(&client, notice),
+                    Some(client) => tell(client.as_fd(), notice),
                     None => break,
                 }
                 shed += 1;
@@ -137,7 +137,7 @@ fn accept_waiting(listener: &OwnedFd) -> Option<OwnedFd> {
 }
 
 /// Sends `notice` if the socket takes it at once. A client that does not get it sees a close.
-pub(super) fn tell(client: &OwnedFd, notice: &[u8]) {
+pub(super) fn tell(client: BorrowedFd<'_>, notice: &[u8]) {
     if notice.is_empty() {
         return;
     }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_concerns_one_connection_is_tried_again_at_once() {
+    fn a_107_what_concerns_one_connection_is_tried_again_at_once() {
         let now = Instant::now();
         for errno in [libc::ECONNABORTED, libc::EPROTO, libc::EINTR, libc::EPERM] {
             let mut acceptor = acceptor();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ran_out_gives_a_rest() {
+    fn a_107_what_ran_out_gives_a_rest() {
         let now = Instant::now();
         for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
             let mut acceptor = acceptor();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lasting_refusal_falls_back_to_single_shot() {
+    fn a_107_a_lasting_refusal_falls_back_to_single_shot() {
         let now = Instant::now();
         let mut acceptor = acceptor();
         acceptor.failed(libc::EINVAL, now);

@@ -1,36 +1,46 @@
-//! What a shard does with its sockets: sessions towards clients, the relay towards next hops.
+//! What a shard does with its sockets: sessions towards clients (`clients`), the relay towards next
+//! hops (`hops`).
 //!
 //! Events of the ring become verbs of sessions and of the relay; their effects become verbs of the
-//! ring. Nothing here decides anything about mail.
+//! ring. Between the two there may be TLS (`links`): sessions and the relay know plain octets only.
+//! Nothing here decides anything about mail.
 
+use super::clients::Seat;
 use super::executor::Driver;
+use super::links::{Links, Who};
 use super::mailbox::{Letter, Mailbox};
 use super::ring::{Close, Counters, Event, Ring};
 use super::socket::SocketId;
+use super::sources::Sources;
 use super::stores::Stores;
-use crate::limits::{DRAIN_TIMEOUT, ORDERLY_CLOSE_TIMEOUT, RELAY_TICK};
+use super::wheel::{Timer, Wheel};
+use crate::limits::DRAIN_TIMEOUT;
 use crate::now::{Now, Tick};
-use crate::relay::{HopId, Relay, RelayEffect, Routes, Ticket};
-use crate::session::{
-    Answer, Ask, Client, Effect, Gone, Listener, Record, Session, Shared, Tables,
-};
+use crate::relay::{HopId, Relay, Routes};
+use crate::session::{Gone, Listener, Record, Session, Shared, Tables};
 use crate::tally::{Counts, Tally};
+use crate::tls::TlsFacts;
 use crate::wire::Budget;
 use hdrhistogram::Histogram;
 use slab::Slab;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// All that a shard needs, made by the thread that starts it.
 pub(super) struct ShardParts {
+    /// Which shard it is, of how many.
+    pub number: usize,
+    pub shards: usize,
+    /// The kernel chooses the shard of a connection as `steer` does.
+    pub steered: bool,
     /// The listeners, by the tag of their sockets.
     pub listeners: Vec<Arc<Listener>>,
     pub tables: Arc<Tables>,
     pub routes: Arc<Routes>,
+    /// Connections of clients, for this shard.
+    pub clients_max: u32,
     pub body_memory_octets: u64,
     /// What every session id of this shard begins with, in this run of the program only.
     pub id_prefix: String,
@@ -57,47 +67,36 @@ pub struct Snapshot {
 
 /// The driver of one shard.
 pub(super) struct Core {
-    parts: ShardParts,
+    pub(super) parts: ShardParts,
     clock: Clock,
-    shared: Shared,
-    relay: Relay,
-    sessions: Slab<Seat>,
-    sessions_made: u32,
-    /// Who is at a socket, by its slot.
-    sides: Vec<Option<Side>>,
-    hop_sockets: HashMap<HopId, SocketId, foldhash::fast::RandomState>,
+    pub(super) shared: Shared,
+    pub(super) relay: Relay,
+    pub(super) sessions: Slab<Seat>,
+    pub(super) sessions_made: u32,
+    pub(super) clients_open: u32,
+    pub(super) under_load: bool,
+    pub(super) sources: Sources,
+    /// Who is at which socket.
+    pub(super) links: Links,
+    pub(super) hop_sockets: HashMap<HopId, SocketId, foldhash::fast::RandomState>,
     /// Sessions whose effects are to be looked at.
-    stirred: VecDeque<usize>,
-    deadlines: BinaryHeap<Reverse<(Tick, usize, u32)>>,
-    relay_looked_at: Tick,
-    /// Sockets that were closed while octets were still to be sent.
-    leaving: VecDeque<(Tick, SocketId)>,
+    pub(super) stirred: VecDeque<usize>,
+    pub(super) wheel: Wheel<Due>,
+    /// The relay's deadline in the wheel; it may be set earlier than the relay's.
+    relay_timer: Option<(Tick, Timer)>,
+    /// Where plain octets lie for the length of one event.
+    plain: Vec<u8>,
     decision_us: Histogram<u64>,
     draining_until: Option<Tick>,
 }
 
-/// A session and its connection.
-struct Seat {
-    session: Session,
-    number: u32,
-    /// `None` when the connection is gone and the transaction goes on.
-    socket: Option<SocketId>,
-    paused: bool,
-    /// The deadline that lies in the queue; it may lie there longer than it holds.
-    queued: Option<Tick>,
-}
-
-/// Who is at a socket.
-#[derive(Clone, Copy)]
-struct Side {
-    socket: SocketId,
-    who: Who,
-}
-
-#[derive(Clone, Copy)]
-enum Who {
-    Client(usize),
-    Hop(HopId),
+/// What is to be looked at when a timer is due.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Due {
+    Session(usize),
+    Relay,
+    /// A socket that was closed while octets were still to be sent, or that was parted from.
+    Leaving(SocketId),
 }
 
 /// The clocks of the system, as sessions are told them.
@@ -116,130 +115,143 @@ impl Clock {
 impl Core {
     /// A shard without connections.
     pub fn new(parts: ShardParts) -> Core {
-        let relay = Relay::new(Arc::clone(&parts.routes));
+        let clock = Clock { began: Instant::now() };
+        let mut relay = Relay::new(Arc::clone(&parts.routes));
+        relay.start_up(clock.now().tick);
         let shared = Shared {
             tables: Arc::clone(&parts.tables),
             budget: Budget::new(parts.body_memory_octets),
             tally: Rc::new(Tally::default()),
             board: relay.board(),
+            ledger: None,
         };
         Core {
             parts,
-            clock: Clock { began: Instant::now() },
+            clock,
             shared,
             relay,
             sessions: Slab::new(),
             sessions_made: 0,
-            sides: Vec::new(),
+            clients_open: 0,
+            under_load: false,
+            sources: Sources::default(),
+            links: Links::default(),
             hop_sockets: HashMap::default(),
             stirred: VecDeque::new(),
-            deadlines: BinaryHeap::new(),
-            relay_looked_at: Tick::START,
-            leaving: VecDeque::new(),
+            wheel: Wheel::new(),
+            relay_timer: None,
+            plain: Vec::new(),
             decision_us: new_histogram(),
             draining_until: None,
         }
     }
 
-    // ---- sockets ----------------------------------------------------------------------------
-
-    fn accepted(&mut self, ring: &mut Ring, tag: u32, socket: SocketId, peer: Option<SocketAddr>) {
-        let Some(listener) = self.parts.listeners.get(tag as usize) else {
-            return ring.close(socket, Close::Reset);
-        };
-        self.sessions_made = self.sessions_made.wrapping_add(1);
-        let number = self.sessions_made;
-        let client = Client {
-            address: peer.map(|peer| unmapped(peer.ip())),
-            port: peer.map(|peer| peer.port()),
-            session_id: format!("{}{number:x}", self.parts.id_prefix),
-        };
-        let session =
-            Session::new(Arc::clone(listener), self.shared.clone(), client, self.clock.now());
-        self.shared.tally.connections.count();
-        let seat = Seat { session, number, socket: Some(socket), paused: false, queued: None };
-        let index = self.sessions.insert(seat);
-        self.seat_at(socket, Who::Client(index));
-        self.stirred.push_back(index);
+    pub(super) fn now(&self) -> Now {
+        self.clock.now()
     }
 
-    fn received(&mut self, socket: SocketId, octets: &[u8]) {
-        let now = self.clock.now();
-        match self.who(socket) {
-            Some(Who::Client(index)) => {
-                self.sessions[index].session.receive(octets, now);
-                self.stirred.push_back(index);
-            }
-            Some(Who::Hop(id)) => self.relay.receive(id, octets, now.tick),
-            None => {}
+    // ---- sockets ----------------------------------------------------------------------------
+
+    pub(super) fn received(&mut self, ring: &mut Ring, socket: SocketId, octets: &[u8]) {
+        let Some(link) = self.links.at(socket) else { return };
+        let who = link.who;
+        if !link.is_under_tls() {
+            return self.hand_over(who, octets);
+        }
+        let mut plain = std::mem::take(&mut self.plain);
+        let opened = link.open(ring, octets, &mut plain);
+        if let Some((facts, resumed)) = opened.secured {
+            self.secured(who, facts, resumed);
+        }
+        if !plain.is_empty() {
+            self.hand_over(who, &plain);
+        }
+        plain.clear();
+        self.plain = plain;
+        if opened.failed {
+            self.tls_failed(ring, socket, who);
+        } else if opened.closed {
+            self.peer_closed(ring, socket);
         }
     }
 
-    fn sent(&mut self, socket: SocketId, octets: u64) {
-        if let Some(Who::Client(index)) = self.who(socket) {
-            let octets = usize::try_from(octets).unwrap_or(usize::MAX);
-            self.sessions[index].session.sent(octets, self.clock.now());
-            self.stirred.push_back(index);
+    /// Plain octets for whoever is at a socket.
+    fn hand_over(&mut self, who: Who, octets: &[u8]) {
+        match who {
+            Who::Client(index) => self.with_session(index, |session, now| {
+                #[cfg(test)]
+                fault_switch(octets);
+                session.receive(octets, now);
+            }),
+            Who::Hop(id) => self.relay.receive(id, octets, self.now().tick),
+            Who::Nobody => {}
+        }
+    }
+
+    fn secured(&mut self, who: Who, facts: TlsFacts, resumed: bool) {
+        match who {
+            Who::Client(index) => {
+                self.handshake_ended(index, resumed);
+                self.with_session(index, |session, now| session.secured(facts, now));
+            }
+            Who::Hop(id) => {
+                self.shared.tally.next_hop_tls_handshakes.count();
+                self.relay.secured(id, &facts, self.now().tick);
+            }
+            Who::Nobody => {}
+        }
+    }
+
+    fn sent(&mut self, ring: &mut Ring, socket: SocketId, octets: u64) {
+        let Some(link) = self.links.at(socket) else { return };
+        // Under TLS this may be none: then it is still a sign of life.
+        let plain = usize::try_from(link.sent(ring, octets)).unwrap_or(usize::MAX);
+        let (who, left) = (link.who, link.unsent_octets(ring));
+        match who {
+            Who::Client(index) => {
+                self.with_session(index, |session, now| session.sent(plain, now));
+            }
+            Who::Hop(id) => self.relay.sent(id, left, self.now().tick),
+            Who::Nobody => {}
         }
     }
 
     fn peer_closed(&mut self, ring: &mut Ring, socket: SocketId) {
-        let now = self.clock.now();
-        match self.who(socket) {
+        match self.links.who(socket) {
             Some(Who::Client(index)) => {
-                self.sessions[index].session.peer_closed(Gone::HalfClosed, now);
-                self.stirred.push_back(index);
+                self.with_session(index, |session, now| session.peer_closed(Gone::HalfClosed, now));
             }
             Some(Who::Hop(id)) => {
-                self.forget(socket);
-                self.hop_sockets.remove(&id);
-                ring.close(socket, Close::Orderly);
-                self.relay.lost(id, now.tick);
+                self.close(ring, socket);
+                self.hop_gone(id);
             }
+            Some(Who::Nobody) => self.close(ring, socket),
             None => {}
         }
     }
 
-    fn broken(&mut self, ring: &mut Ring, socket: SocketId) {
-        let who = self.who(socket);
-        self.forget(socket);
-        ring.close(socket, Close::Reset);
+    /// A peer broke TLS, or does not want it: it has an alert, and no octet in clear.
+    fn tls_failed(&mut self, ring: &mut Ring, socket: SocketId, who: Who) {
+        self.part(ring, socket);
+        if let Who::Hop(_) = who {
+            self.shared.tally.next_hop_tls_failed.count();
+        }
         self.gone(who);
     }
 
-    /// A connection is dead, and its socket forgotten.
-    fn gone(&mut self, who: Option<Who>) {
-        let now = self.clock.now();
+    fn broken(&mut self, ring: &mut Ring, socket: SocketId) {
+        let who = self.links.who(socket);
+        self.links.forget(socket);
+        ring.close(socket, Close::Reset);
+        self.gone(who.unwrap_or(Who::Nobody));
+    }
+
+    /// A connection is dead.
+    fn gone(&mut self, who: Who) {
         match who {
-            Some(Who::Client(index)) => {
-                self.shared.tally.connections_closed.count();
-                self.sessions[index].socket = None;
-                self.sessions[index].session.peer_closed(Gone::Lost, now);
-                self.stirred.push_back(index);
-            }
-            Some(Who::Hop(id)) => {
-                self.hop_sockets.remove(&id);
-                self.relay.lost(id, now.tick);
-            }
-            None => {}
-        }
-    }
-
-    fn seat_at(&mut self, socket: SocketId, who: Who) {
-        if self.sides.len() <= socket.slot() {
-            self.sides.resize(socket.slot() + 1, None);
-        }
-        self.sides[socket.slot()] = Some(Side { socket, who });
-    }
-
-    fn who(&self, socket: SocketId) -> Option<Who> {
-        let side = self.sides.get(socket.slot()).copied().flatten()?;
-        (side.socket == socket).then_some(side.who)
-    }
-
-    fn forget(&mut self, socket: SocketId) {
-        if self.who(socket).is_some() {
-            self.sides[socket.slot()] = None;
+            Who::Client(index) => self.client_gone(index),
+            Who::Hop(id) => self.hop_gone(id),
+            Who::Nobody => {}
         }
     }
 
@@ -260,102 +272,7 @@ impl Core {
         }
     }
 
-    fn settle_session(&mut self, ring: &mut Ring, index: usize) {
-        while let Some(effect) =
-            self.sessions.get_mut(index).and_then(|seat| seat.session.poll_effect())
-        {
-            self.session_effect(ring, index, effect);
-        }
-        let Some(seat) = self.sessions.get_mut(index) else { return };
-        if seat.session.is_over() && seat.socket.is_none() {
-            self.sessions.remove(index);
-            return;
-        }
-        if let Some(socket) = seat.socket
-            && seat.paused == seat.session.wants_octets()
-        {
-            seat.paused = !seat.paused;
-            if seat.paused { ring.pause(socket) } else { ring.resume(socket) }
-        }
-        if let Some(deadline) = seat.session.deadline()
-            && seat.queued.is_none_or(|queued| deadline < queued)
-        {
-            seat.queued = Some(deadline);
-            self.deadlines.push(Reverse((deadline, index, seat.number)));
-        }
-    }
-
-    fn session_effect(&mut self, ring: &mut Ring, index: usize, effect: Effect) {
-        let seat = &mut self.sessions[index];
-        match (effect, seat.socket) {
-            (Effect::Send(octets), Some(socket)) => ring.send(socket, octets.into()),
-            (Effect::ShutdownWrite, Some(socket)) => ring.shutdown_write(socket),
-            (Effect::Close, Some(socket)) => {
-                seat.socket = None;
-                self.forget(socket);
-                self.shared.tally.connections_closed.count();
-                self.close(ring, socket);
-            }
-            (Effect::Abort, Some(socket)) => {
-                self.forget(socket);
-                ring.close(socket, Close::Reset);
-                self.gone(Some(Who::Client(index)));
-            }
-            (Effect::Ask(Ask::Relay(plan)), _) => {
-                let ticket = Ticket(u64::from(seat.number) << 32 | index as u64);
-                self.relay.start(ticket, plan, self.clock.now().tick);
-            }
-            (Effect::Ask(Ask::Verify(_)), _) => {}
-            (Effect::Record(record), _) => self.record(*record),
-            (Effect::StartTls(_), _) => {}
-            (Effect::Send(_) | Effect::ShutdownWrite | Effect::Close | Effect::Abort, None) => {}
-        }
-    }
-
-    fn relay_effect(&mut self, ring: &mut Ring, effect: RelayEffect) {
-        match effect {
-            RelayEffect::Connect(id, address) => match ring.connect(&address) {
-                Ok(socket) => {
-                    self.hop_sockets.insert(id, socket);
-                    self.seat_at(socket, Who::Hop(id));
-                }
-                Err(_) => self.relay.lost(id, self.clock.now().tick),
-            },
-            RelayEffect::Send(id, output) => {
-                if let Some(socket) = self.hop_sockets.get(&id) {
-                    ring.send(*socket, output);
-                }
-            }
-            RelayEffect::Close(id) => {
-                if let Some(socket) = self.hop_sockets.remove(&id) {
-                    self.forget(socket);
-                    self.close(ring, socket);
-                }
-            }
-            RelayEffect::Store(job) => self.parts.stores.submit(job, self.parts.mailbox.clone()),
-            RelayEffect::Done(Ticket(ticket), outcomes) => {
-                let (index, number) = (ticket as u32 as usize, (ticket >> 32) as u32);
-                let now = self.clock.now();
-                if let Some(seat) = self.sessions.get_mut(index)
-                    && seat.number == number
-                {
-                    seat.session.answered(Answer::Relayed(outcomes), now);
-                    self.stirred.push_back(index);
-                }
-            }
-        }
-    }
-
-    /// Closes when all is sent; a peer that does not take it is not waited for long.
-    fn close(&mut self, ring: &mut Ring, socket: SocketId) {
-        if ring.unsent_octets(socket) > 0 {
-            let until = self.clock.now().tick + ORDERLY_CLOSE_TIMEOUT;
-            self.leaving.push_back((until, socket));
-        }
-        ring.close(socket, Close::Orderly);
-    }
-
-    fn record(&mut self, record: Record) {
+    pub(super) fn record(&mut self, record: Record) {
         let us = self.clock.now().tick.since(record.ended_at).as_micros();
         self.decision_us.saturating_record(u64::try_from(us).unwrap_or(u64::MAX));
         if let Some(log) = &mut self.parts.log
@@ -367,47 +284,58 @@ impl Core {
 
     // ---- time -------------------------------------------------------------------------------
 
-    fn deadlines_due(&mut self, now: Now) {
-        while let Some(Reverse((due, index, number))) = self.deadlines.peek().copied() {
-            if due > now.tick {
-                return;
-            }
-            self.deadlines.pop();
-            let Some(seat) = self.sessions.get_mut(index).filter(|seat| seat.number == number)
-            else {
-                continue;
-            };
-            if seat.queued == Some(due) {
-                seat.queued = None;
-            }
-            seat.session.timed_out(now);
-            self.stirred.push_back(index);
-        }
-    }
-
-    fn leave(&mut self, ring: &mut Ring, now: Tick) {
-        while self.leaving.front().is_some_and(|(until, _)| *until <= now) {
-            if let Some((_, socket)) = self.leaving.pop_front() {
-                ring.close(socket, Close::Reset);
+    fn timers_due(&mut self, ring: &mut Ring, now: Tick) {
+        while let Some(due) = self.wheel.expire(now) {
+            match due {
+                Due::Session(index) => self.session_due(index),
+                Due::Relay => {
+                    self.relay_timer = None;
+                    self.relay.timed_out(now);
+                }
+                Due::Leaving(socket) => {
+                    self.links.forget(socket);
+                    ring.close(socket, Close::Reset);
+                }
             }
         }
     }
 
-    /// Until when nothing is due.
-    fn next_deadline(&self) -> Option<Tick> {
-        let relay = self.relay.has_connections().then(|| self.relay_looked_at + RELAY_TICK);
-        let session = self.deadlines.peek().map(|Reverse((due, _, _))| *due);
-        let leaving = self.leaving.front().map(|(until, _)| *until);
-        [relay, session, leaving, self.draining_until].into_iter().flatten().min()
+    /// Sets the relay's timer, if its deadline is nearer than the one that is set.
+    fn watch_relay(&mut self) {
+        if let Some(deadline) = self.relay.deadline()
+            && self.relay_timer.is_none_or(|(set, _)| deadline < set)
+        {
+            if let Some((_, timer)) = self.relay_timer {
+                self.wheel.cancel(timer);
+            }
+            self.relay_timer = Some((deadline, self.wheel.insert(deadline, Due::Relay)));
+        }
+    }
+
+    // ---- letters ----------------------------------------------------------------------------
+
+    /// From now on these settings hold: for sessions that begin, and their tables for messages that
+    /// begin. A listener is known by its place.
+    fn replace(&mut self, listeners: Vec<Arc<Listener>>, tables: &Arc<Tables>) {
+        for (old, new) in self.parts.listeners.iter_mut().zip(listeners) {
+            *old = new;
+        }
+        self.shared.tables = Arc::clone(tables);
+        self.with_all_sessions(|session, _| session.retable(Arc::clone(tables)));
     }
 
     fn drain(&mut self, ring: &mut Ring) {
-        let now = self.clock.now();
         ring.stop_listening();
-        self.draining_until.get_or_insert(now.tick + DRAIN_TIMEOUT);
-        for (index, seat) in &mut self.sessions {
-            seat.session.drain(now);
-            self.stirred.push_back(index);
+        self.draining_until.get_or_insert(self.clock.now().tick + DRAIN_TIMEOUT);
+        self.with_all_sessions(Session::drain);
+    }
+
+    /// Sessions that were busy when the drain began are ended at their next pause.
+    fn drain_idle(&mut self) {
+        let idle: Vec<usize> =
+            self.sessions.iter().filter(|(_, seat)| !seat.is_busy()).map(|(at, _)| at).collect();
+        for index in idle {
+            self.with_session(index, Session::drain);
         }
     }
 
@@ -430,17 +358,17 @@ impl Driver for Core {
         match event {
             Event::Accepted { tag, socket, peer } => self.accepted(ring, tag, socket, peer),
             Event::Connected { socket } => {
-                if let Some(Who::Hop(id)) = self.who(socket) {
+                if let Some(Who::Hop(id)) = self.links.who(socket) {
                     self.relay.connected(id, self.clock.now().tick);
                 }
             }
             Event::ConnectFailed { socket, .. } => {
-                let who = self.who(socket);
-                self.forget(socket);
-                self.gone(who);
+                let who = self.links.who(socket);
+                self.links.forget(socket);
+                self.gone(who.unwrap_or(Who::Nobody));
             }
-            Event::Received { socket, octets } => self.received(socket, octets),
-            Event::Sent { socket, octets } => self.sent(socket, octets),
+            Event::Received { socket, octets } => self.received(ring, socket, octets),
+            Event::Sent { socket, octets } => self.sent(ring, socket, octets),
             Event::PeerClosed { socket } => self.peer_closed(ring, socket),
             Event::Broken { socket, .. } => self.broken(ring, socket),
         }
@@ -452,6 +380,7 @@ impl Driver for Core {
             match letter {
                 Letter::Stored(job, outcomes) => self.relay.stored(&job, outcomes),
                 Letter::Snapshot(answer) => answer(self.snapshot(ring)),
+                Letter::Replace(listeners, tables) => self.replace(listeners, &tables),
                 Letter::Drain => self.drain(ring),
             }
         }
@@ -459,18 +388,15 @@ impl Driver for Core {
     }
 
     fn tick(&mut self, ring: &mut Ring) -> Option<Duration> {
-        let now = self.clock.now();
-        self.deadlines_due(now);
-        if now.tick.since(self.relay_looked_at) >= RELAY_TICK {
-            self.relay_looked_at = now.tick;
-            self.relay.timed_out(now.tick);
-        }
-        self.leave(ring, now.tick);
+        let now = self.clock.now().tick;
+        self.timers_due(ring, now);
         if self.draining_until.is_some() {
-            self.drain_idle(now);
+            self.drain_idle();
         }
         self.settle(ring);
-        self.next_deadline().map(|due| due.since(now.tick))
+        self.watch_relay();
+        let next = [self.wheel.quiet_until(), self.draining_until].into_iter().flatten().min();
+        next.map(|due| due.since(now))
     }
 
     fn busy(&self) -> bool {
@@ -483,23 +409,6 @@ impl Driver for Core {
     }
 }
 
-impl Core {
-    /// Sessions that were busy when the drain began are ended at their next pause.
-    fn drain_idle(&mut self, now: Now) {
-        for (index, seat) in &mut self.sessions {
-            if !seat.session.is_busy() {
-                seat.session.drain(now);
-                self.stirred.push_back(index);
-            }
-        }
-    }
-}
-
-/// IPv4 clients of a dual-stack listener have their own address, not a mapped one.
-fn unmapped(address: IpAddr) -> IpAddr {
-    address.to_canonical()
-}
-
 /// Two significant digits up to ten minutes, in microseconds.
 fn new_histogram() -> Histogram<u64> {
     match Histogram::new_with_bounds(1, 600_000_000, 2) {
@@ -507,4 +416,13 @@ fn new_histogram() -> Histogram<u64> {
         // The bounds are constants that the library takes.
         Err(error) => unreachable!("{error}"),
     }
+}
+
+/// For tests only: octets that make the session that receives them panic.
+#[cfg(test)]
+pub(super) const FAULT_WORD: &[u8] = b"XPANIC";
+
+#[cfg(test)]
+fn fault_switch(octets: &[u8]) {
+    assert!(memchr::memmem::find(octets, FAULT_WORD).is_none(), "a mistake of ours");
 }

@@ -26,6 +26,7 @@ use glommio::timer::Timer;
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd};
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -150,12 +151,12 @@ fn live<D, B>(
     D: Driver + 'static,
     B: FnOnce(&mut Ring) -> D,
 {
-    let made = make_executor(settings).and_then(|executor| {
-        let mut ring = Ring::new(settings.ring)?;
+    // The ring comes first: what the machine refuses it says in words, where the executor panics.
+    let made = Ring::new(settings.ring).and_then(|mut ring| {
         ring.register_bell(bell)?;
-        Ok((executor, ring))
+        Ok((ring, make_executor(settings)?))
     });
-    let (executor, mut ring) = match made {
+    let (mut ring, executor) = match made {
         Ok(made) => made,
         Err(error) => return drop(started.send(Err(error))),
     };
@@ -166,6 +167,11 @@ fn live<D, B>(
 }
 
 fn make_executor(settings: &ShardSettings) -> Result<LocalExecutor, StartError> {
+    // It panics if it runs out of descriptors half-way.
+    let spare = (0..limits::EXECUTOR_DESCRIPTORS).map(|_| File::open("/dev/null"));
+    spare
+        .collect::<Result<Vec<File>, _>>()
+        .map_err(|error| StartError::of("set descriptors aside for the executor", error))?;
     let placement = settings.cpu.map_or(Placement::Unbound, Placement::Fixed);
     LocalExecutorBuilder::new(placement)
         .name(&settings.name)
@@ -173,6 +179,10 @@ fn make_executor(settings: &ShardSettings) -> Result<LocalExecutor, StartError> 
         .preempt_timer(Duration::from_millis(limits::PREEMPT_TIMER_MS))
         .make()
         .map_err(|error| match error {
+            // An error of its own in the clothes of the kernel's.
+            GlommioError::IoError(error) if error.to_string().starts_with("MemLockLimit") => {
+                StartError::LockedMemory { step: "make the executor", error }
+            }
             GlommioError::IoError(error) => StartError::of("make the executor", error),
             GlommioError::ReactorError(reactor) => StartError::LockedMemory {
                 step: "make the executor",

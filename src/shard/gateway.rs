@@ -3,17 +3,18 @@
 use super::bell::Bell;
 use super::driver::{Core, ShardParts, Snapshot};
 use super::executor::{Shard, ShardPanicked, ShardSettings, run_shard};
-use super::listener::{self, ListenError};
+use super::listener::{self, ListenError, Listeners};
 use super::mailbox::{Letter, Mailbox};
 use super::ring::RingSettings;
 use super::start::StartError;
+use super::steer;
 use super::stores::Stores;
 use crate::limits;
 use crate::relay::Routes;
 use crate::session::{Listener, Record, Tables};
 use crate::tally::Counts;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -77,6 +78,7 @@ impl Gateway {
             opened.push(listener::open(*address, count, dual_stack)?);
         }
         let addresses = opened.iter().map(|listeners| listeners.address).collect();
+        let steered = steer_all(&opened, count);
         let mut sockets: Vec<Vec<OwnedFd>> = (0..count).map(|_| Vec::new()).collect();
         for listeners in opened {
             for (shard, socket) in listeners.sockets.into_iter().enumerate() {
@@ -94,10 +96,15 @@ impl Gateway {
         for (number, sockets) in sockets.into_iter().enumerate() {
             let bell = Bell::new().map_err(|error| StartError::of("make the bell", error))?;
             let (mailbox, inbox) = Mailbox::new(bell.rope());
+            let ring = ring_settings(settings.connections_max / count);
             let parts = ShardParts {
+                number,
+                shards: count,
+                steered,
                 listeners: settings.listeners.iter().map(|(_, one)| Arc::clone(one)).collect(),
                 tables: Arc::clone(&settings.tables),
                 routes: Arc::clone(&settings.routes),
+                clients_max: ring.sockets_max - ring.sockets_for_next_hops,
                 body_memory_octets: settings.body_memory_octets / count as u64,
                 id_prefix: format!("{run}{number:x}z"),
                 mailbox: mailbox.clone(),
@@ -108,7 +115,7 @@ impl Gateway {
             let shard = ShardSettings {
                 name: format!("postern-{number}"),
                 cpu: cpus.get(number).copied().filter(|_| count <= cpus.len()),
-                ring: ring_settings(settings.connections_max / count),
+                ring,
             };
             match start_shard(shard, bell, sockets, parts) {
                 Ok(shard) => {
@@ -170,6 +177,16 @@ impl GatewayHandle {
         }
     }
 
+    /// Puts other settings in the place of those that the gateway was started with, listener by
+    /// listener in the same order, and other tables. Sessions that begin have them at once; those that
+    /// are open keep their listener's settings, and take the tables for their next message. A message
+    /// under way keeps what it began with.
+    pub fn replace(&self, listeners: &[Arc<Listener>], tables: &Arc<Tables>) {
+        for mailbox in &self.mailboxes {
+            mailbox.post(Letter::Replace(listeners.to_vec(), Arc::clone(tables)));
+        }
+    }
+
     /// What each shard has counted. Waits for the shards; one that is gone has no say any more.
     pub fn snapshots(&self) -> Vec<Snapshot> {
         let (sender, answers) = mpsc::channel();
@@ -193,10 +210,31 @@ fn start_shard(
 ) -> Result<Shard, StartError> {
     run_shard(settings, bell, move |ring| {
         for (tag, socket) in sockets.into_iter().enumerate() {
-            ring.listen(socket, tag as u32, FULL_NOTICE);
+            let implicit = parts.listeners.get(tag).is_some_and(|one| one.is_implicit_tls());
+            // A client that expects TLS could not read it.
+            ring.listen(socket, tag as u32, if implicit { b"" } else { FULL_NOTICE });
         }
         Core::new(parts)
     })
+}
+
+/// Has the kernel bring each source to one shard, for all listeners. Without it the gateway works, but
+/// what one source may have open is counted by each shard for itself.
+fn steer_all(opened: &[Listeners], shards: usize) -> bool {
+    let attached =
+        opened.iter().filter_map(|listeners| listeners.sockets.first()).try_for_each(|listener| {
+            match shards {
+                1 => Ok(()),
+                _ => steer::attach(listener.as_fd(), shards),
+            }
+        });
+    if let Err(error) = &attached {
+        eprintln!(
+            "postern: the kernel does not steer clients to shards by their address ({error}): \
+             limits of a source hold for each of {shards} shards"
+        );
+    }
+    attached.is_ok()
 }
 
 fn ring_settings(connections_max: usize) -> RingSettings {
@@ -221,5 +259,65 @@ pub fn cpus_allowed() -> Vec<usize> {
             return Vec::new();
         }
         (0..libc::CPU_SETSIZE as usize).filter(|cpu| libc::CPU_ISSET(*cpu, &set)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::driver::FAULT_WORD;
+    use super::*;
+    use crate::config::Config;
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpStream};
+    use std::time::Duration;
+
+    /// Says something, and gives the first line that comes back.
+    fn says(client: &mut TcpStream, command: &[u8]) -> String {
+        client.write_all(command).unwrap();
+        let (mut line, mut octet) = (Vec::new(), [0]);
+        while !line.ends_with(b"\n") {
+            client.read_exact(&mut octet).unwrap();
+            line.push(octet[0]);
+        }
+        String::from_utf8(line).unwrap()
+    }
+
+    /// A-104: a panic in one session costs that session, and nobody else on its shard.
+    #[test]
+    fn a_104_a_panic_in_a_session_ends_that_session_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::embedded(folder.path()).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (_, listener) = config.listeners.into_iter().next().unwrap();
+        let gateway = Gateway::start(GatewaySettings {
+            shards: 1,
+            listeners: vec![(any, listener)],
+            tables: config.tables,
+            routes: config.routes,
+            connections_max: 10,
+            body_memory_octets: 1 << 20,
+            log: Vec::new(),
+        });
+        let gateway = gateway.unwrap();
+        let connect = || {
+            let client = TcpStream::connect(gateway.addresses()[0]).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            client
+        };
+        let (mut unlucky, mut other) = (connect(), connect());
+        assert!(says(&mut unlucky, b"").starts_with("220 "));
+        assert!(says(&mut other, b"").starts_with("220 "));
+        assert!(
+            says(&mut unlucky, &[FAULT_WORD, b"\r\nNOOP\r\n"].concat()).starts_with("421 4.3.0 ")
+        );
+        let mut rest = Vec::new();
+        unlucky.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty(), "nothing behind the last word: {rest:?}");
+        assert!(says(&mut other, b"NOOP\r\n").starts_with("250 "));
+        assert!(says(&mut connect(), b"").starts_with("220 "));
+        let counts = gateway.counts();
+        assert_eq!((counts.sessions_panicked, counts.connections), (1, 3));
+        drop((unlucky, other));
+        gateway.stop().unwrap();
     }
 }

@@ -3,6 +3,8 @@
 use super::bell::BellRope;
 use super::driver::Snapshot;
 use crate::relay::{Outcome, StoreJob};
+use crate::session::{Listener, Tables};
+use std::sync::Arc;
 use std::sync::mpsc;
 
 /// What another thread has for a shard.
@@ -11,6 +13,8 @@ pub(super) enum Letter {
     Stored(Box<StoreJob>, Vec<Outcome>),
     /// Somebody wants to know what the shard has counted.
     Snapshot(Box<dyn FnOnce(Snapshot) + Send>),
+    /// Other settings for the listeners, in their order, and other tables.
+    Replace(Vec<Arc<Listener>>, Arc<Tables>),
     /// No new connections; end when the open transactions have ended.
     Drain,
 }

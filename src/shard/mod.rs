@@ -19,15 +19,21 @@
 mod accept;
 pub mod bell;
 pub mod buffers;
+mod clients;
 mod driver;
 pub mod executor;
 pub mod gateway;
+mod hops;
+mod links;
 pub mod listener;
 mod mailbox;
 pub mod ring;
 mod socket;
+mod sources;
 mod start;
+mod steer;
 mod stores;
+mod wheel;
 
 pub use crate::relay::Address;
 pub use bell::{Bell, BellRope};

@@ -27,7 +27,7 @@ use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub struct Ring {
     /// Slots that were used and are free. The oldest is used first, so generations last long.
     free: VecDeque<u32>,
     sockets_open: u32,
+    /// Those of them that came from listeners.
+    accepted_open: u32,
     acceptors: Vec<Acceptor>,
     spare_descriptor: SpareDescriptor,
     /// Sockets of which something new is wanted.
@@ -233,6 +235,8 @@ impl Ring {
             .build(settings.submissions)
             .map_err(|error| StartError::of("io_uring_setup", error))?;
         let buffers = Buffers::register(&uring, settings.buffers, settings.buffer_octets)?;
+        // A filter that lets the others pass may forbid this call: then it is known now.
+        uring.submit().map_err(|error| StartError::of("io_uring_enter", error))?;
         Ok(Ring {
             uring,
             buffers: Rc::new(buffers),
@@ -240,6 +244,7 @@ impl Ring {
             sockets: Vec::new(),
             free: VecDeque::new(),
             sockets_open: 0,
+            accepted_open: 0,
             acceptors: Vec::new(),
             spare_descriptor: SpareDescriptor::new(),
             unsettled: Vec::new(),
@@ -365,6 +370,19 @@ impl Ring {
             _ => return,
         }
         self.unsettle(socket.slot);
+    }
+
+    /// Turns a client away: to be called while its [`Event::Accepted`] is looked at. It is told
+    /// `notice` (may be empty), as far as its window takes it at once, and closed; it costs neither a
+    /// receive nor a send operation.
+    pub fn refuse(&mut self, socket: SocketId, notice: &[u8]) {
+        if let Some(open) = self.open(socket) {
+            debug_assert!(!open.in_kernel(), "the client was just accepted");
+            // SAFETY: the descriptor is open as long as the socket has a slot; it is borrowed for
+            // this call only.
+            tell(unsafe { BorrowedFd::borrow_raw(open.fd) }, notice);
+            self.close(socket, Close::Orderly);
+        }
     }
 
     /// Sockets that are open, or not yet fully closed.
@@ -632,7 +650,7 @@ impl Ring {
         debug_assert!(!socket.in_kernel());
         if how == Close::Reset && !socket.broken {
             // SAFETY: the descriptor is ours; it is borrowed for this call only.
-            let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(socket.fd) };
+            let borrowed = unsafe { BorrowedFd::borrow_raw(socket.fd) };
             // It fails on a connection that is gone already, and then there is nothing to reset.
             let _ = socket2::SockRef::from(&borrowed).set_linger(Some(Duration::ZERO));
         }
@@ -813,14 +831,17 @@ impl Ring {
             self.counters.aborted += 1;
             return;
         };
-        let room = self.settings.sockets_max - self.settings.sockets_for_next_hops;
-        if self.sockets_open >= room {
+        let RingSettings { sockets_max, sockets_for_next_hops, .. } = self.settings;
+        let room = sockets_max - sockets_for_next_hops;
+        if self.accepted_open >= room || self.sockets_open >= sockets_max {
             self.counters.shed += 1;
-            tell(&client, self.acceptors[index].full_notice);
+            tell(client.as_fd(), self.acceptors[index].full_notice);
             return;
         }
         self.counters.accepts += 1;
         let socket = self.occupy(client.into_raw_fd(), Phase::Open);
+        self.accepted_open += 1;
+        self.sockets[socket.slot()].accepted = true;
         self.unsettle(socket.slot);
         let tag = self.acceptors[index].tag;
         handler(self, Event::Accepted { tag, socket, peer: peer.as_socket() });
@@ -976,7 +997,9 @@ impl Ring {
     fn close_completed(&mut self, id: SocketId) {
         if let Some(socket) = self.known(id) {
             socket.vacate();
+            let accepted = u32::from(socket.accepted);
             self.sockets_open -= 1;
+            self.accepted_open -= accepted;
             self.free.push_back(id.slot);
         }
     }
@@ -1044,6 +1067,7 @@ impl Ring {
         }
         self.free.clear();
         self.sockets_open = 0;
+        self.accepted_open = 0;
         self.acceptors.clear();
     }
 }

@@ -61,7 +61,7 @@ const CURE_SYSCTL: &str = "the sysctl kernel.io_uring_disabled is on; set it to 
      (`sysctl kernel.io_uring_disabled=0`), or at 1 put postern's group into kernel.io_uring_group";
 const CURE_SECCOMP: &str = "a seccomp filter stands in the way; allow io_uring_setup, \
      io_uring_enter and io_uring_register in the container's or service's profile \
-     (docker: `--security-opt seccomp=<profile>`, systemd: `SystemCallFilter=@io-uring`)";
+     (docker: `--security-opt seccomp=<profile>`, systemd: `SystemCallFilter=` with their names)";
 
 impl StartError {
     /// What the kernel's answer to `step` means for the operator.

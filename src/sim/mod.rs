@@ -5,7 +5,8 @@
 //! [`scenario`] fills it with clients that send mail and lose their connections, and with an oracle
 //! that knows every message and counts what became of it.
 
+mod disk;
 pub mod scenario;
 mod world;
 
-pub use world::{ClientId, Faults, Sink, Stored, World};
+pub use world::{ClientId, Faults, Question, Sink, Stored, World};

@@ -4,14 +4,18 @@
 //! oracle knows every message that was handed in and holds the gateway to its promise: a 2xx is one
 //! delivery, a refusal is none.
 
-use super::world::{ClientId, Faults, Sink, World};
+use super::world::{ClientId, Faults, Question, Sink, World};
+use crate::limits::VERIFY_TIMEOUT;
 use crate::policy::{
-    Action, Class, ClassId, Domain, Line, Pattern, Place, Policy, Recipients, RouteId, When,
+    Action, Class, ClassId, Domain, Line, LocalParts, Place, Policy, Recipients, RouteId, When,
 };
-use crate::relay::{Address, NextHop, Protocol, Route, Routes};
+use crate::relay::{
+    Address, HopTls, NextHop, Probe, Protocol, Route, Routes, Verification, Verify,
+};
 use crate::scan::{RuleSpec, Rules, Score, Surface, Tags};
 use crate::session::{Gone, Listener, Mixed, Tables};
-use crate::tools::sink::{Kept, Script};
+use crate::tls::{ClientTls, HopTrust};
+use crate::tools::sink::{Kept, Script, SinkOffers};
 use crate::wire::replies;
 use core::net::{IpAddr, SocketAddr};
 use fastrand::Rng;
@@ -29,6 +33,8 @@ pub struct Report {
     pub refused: usize,
     /// Recipients whose reply was lost with the connection.
     pub unknown: usize,
+    /// Questions about recipients that a next hop has answered.
+    pub answered: usize,
     /// Broken promises, in words; none is what is wanted.
     pub violations: Vec<String>,
 }
@@ -67,13 +73,18 @@ const SPAM: &str = "sim-spam-mark";
 
 fn world(seed: u64) -> World {
     let mut chance = Rng::with_seed(seed.wrapping_add(1));
+    let faulty = chance.bool();
     let address = |port: u16| Address::Tcp(SocketAddr::from(([127, 0, 0, 1], port)));
-    let server = |name: &str, protocol, ports: [u16; 2]| Route {
-        name: name.to_owned(),
-        to: NextHop::Server { protocol, addresses: ports.into_iter().map(address).collect() },
+    let mut server = |name: &str, protocol, ports: [u16; 2]| {
+        let addresses = ports.into_iter().map(address).collect();
+        Route {
+            tls: tls(&mut chance),
+            verify: if chance.bool() { Verify::Callahead } else { Verify::Off },
+            xclient: chance.bool(),
+            ..Route::new(name, NextHop::Server { protocol, addresses })
+        }
     };
-    let maildir =
-        |name: &str| Route { name: name.to_owned(), to: NextHop::Maildir(name.to_owned().into()) };
+    let maildir = |name: &str| Route::new(name, NextHop::Maildir(name.to_owned().into()));
     let routes = Routes {
         hostname: "mx.example.net".to_owned(),
         routes: vec![
@@ -83,23 +94,20 @@ fn world(seed: u64) -> World {
             maildir("quarantine"),
         ],
     };
-    let mut script = Script::default();
-    for line in ["late450=end:450 4.2.0 busy", "late550=end:550 5.2.0 no", "slow*=late:1500"] {
-        script.add(line).expect("the scenario's own script");
-    }
-    let script = Arc::new(script);
-    let sinks = (1..=4).map(|port| Sink {
-        address: address(port),
-        protocol: if port <= 2 { Protocol::Lmtp } else { Protocol::Smtp },
-        script: Arc::clone(&script),
-        kept: Kept::default(),
-    });
+    let sinks: Vec<Sink> = (1..=4)
+        .map(|port| Sink {
+            address: address(port),
+            protocol: if port <= 2 { Protocol::Lmtp } else { Protocol::Smtp },
+            script: Arc::new(script(&mut chance, faulty)),
+            kept: Kept::default(),
+        })
+        .collect();
     let mixed = [Mixed::Split, Mixed::Quarantine, Mixed::Strictest][chance.usize(0..3)];
     let listener = |name: &str, protocol| {
         let defaults = Listener::new(name, protocol, "mx.example.net");
         Arc::new(Listener { mixed, quarantine: Some(QUARANTINE), ..defaults })
     };
-    let faults = if chance.bool() {
+    let faults = if !faulty {
         Faults { latency_us_max: 20_000, ..Faults::default() }
     } else {
         Faults {
@@ -108,6 +116,7 @@ fn world(seed: u64) -> World {
             connect_fails: 50,
             hop_lost: 40,
             hop_stalls: 10,
+            tls_fails: 50,
             store_fails: 50,
         }
     };
@@ -115,11 +124,82 @@ fn world(seed: u64) -> World {
         vec![listener("smtp", Protocol::Smtp), listener("lmtp", Protocol::Lmtp)],
         Arc::new(tables()),
         Arc::new(routes),
-        sinks.collect(),
+        sinks,
         seed,
         faults,
     )
 }
+
+fn tls(chance: &mut Rng) -> HopTls {
+    let client = ClientTls::from_pem("mx.example.net", HopTrust::Anybody, None, 0);
+    let client = Arc::new(client.expect("a name and no files"));
+    match chance.u8(0..8) {
+        0..4 => HopTls::Off,
+        4..7 => HopTls::Opportunistic(client),
+        _ => HopTls::Required(client),
+    }
+}
+
+/// What a next hop offers and answers, and in a faulty world now and then a misdeed.
+fn script(chance: &mut Rng, faulty: bool) -> Script {
+    let mut script = Script::default();
+    let mut add = |line: &str| script.add(line).expect("the scenario's own script");
+    for line in [
+        "late450=end:450 4.2.0 busy",
+        "late550=end:550 5.2.0 no",
+        "slow*=late:1500",
+        "gone=rcpt:550 5.1.1 gone",
+    ] {
+        add(line);
+    }
+    if faulty && chance.u8(0..4) == 0 {
+        add(MISDEEDS[chance.usize(0..MISDEEDS.len())]);
+    }
+    let mut offers = SinkOffers::default();
+    for usual in ["PIPELINING", "CHUNKING", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"] {
+        if chance.u8(0..4) == 0 {
+            offers.remove(usual);
+        }
+    }
+    let limits = format!("LIMITS RCPTMAX={} MAILMAX={}", chance.u8(1..4), chance.u8(1..4));
+    for unusual in ["PRDR", "STARTTLS", "XCLIENT NAME ADDR HELO", &limits] {
+        if chance.bool() {
+            offers.add(unusual).expect("the scenario's own offers");
+        }
+    }
+    script.offers = offers;
+    script
+}
+
+/// Where next hops break the protocol. None of these lies about a recipient.
+const MISDEEDS: [&str; 26] = [
+    "@banner=close",
+    "@banner=stall",
+    "@banner=say:554 5.3.2 no service",
+    "@greeting=close",
+    "@greeting=endless",
+    "@greeting=surplus",
+    "@starttls=say:454 4.7.0 not now",
+    "@xclient=say:550 5.7.0 no",
+    "@mail=close",
+    "@mail=stall",
+    "@mail=say:354 go",
+    "@rcpt=close",
+    "@rcpt=stall",
+    "@rcpt=say:999 what",
+    "@data=close",
+    "@data=stall",
+    "@data=say:250 ok",
+    "@data=say:354 go\\r\\n250 early",
+    "@end=close",
+    "@end=stall",
+    "@end=short",
+    "@end=surplus",
+    "@end=endless",
+    "@end=say:354 go",
+    "@reset=close",
+    "@reset=surplus",
+];
 
 fn tables() -> Tables {
     let mut tags = Tags::new();
@@ -130,7 +210,7 @@ fn tables() -> Tables {
         surfaces: vec![Surface::Raw],
         tag: "spam".to_owned(),
         score: Score(5_000),
-        observe: false,
+        ..RuleSpec::default()
     };
     let rules = Rules::compile(tags, &[rule]).expect("the scenario's own rule");
     let line = |then, add: Option<&str>| Line {
@@ -147,9 +227,10 @@ fn tables() -> Tables {
     let domain = |route| Domain {
         route,
         recipients: Recipients::Any,
+        plus: None,
         class: STANDARD,
-        exceptions: vec![(Pattern::read("lax*"), LAX), (Pattern::read("quar*"), QUARANTINED)],
-        refused: [(b"nouser".as_slice().into(), replies::NO_SUCH_MAILBOX)].into_iter().collect(),
+        exceptions: LocalParts::of([("lax*", LAX), ("quar*", QUARANTINED)]),
+        refused: LocalParts::of([("nouser", replies::NO_SUCH_MAILBOX)]),
     };
     let mut given = crate::scan::TagSet::default();
     given.insert(spam);
@@ -272,7 +353,11 @@ impl Sender {
             return;
         }
         self.messages_left -= 1;
-        let names = ["ok1", "ok2", "lax1", "quar1", "late450", "late550", "slow1", "nouser"];
+        if chance.u8(0..4) == 0 {
+            self.ask(world, chance);
+        }
+        let names =
+            ["ok1", "ok2", "lax1", "quar1", "late450", "late550", "slow1", "gone", "nouser"];
         let domains = ["lmtp.example", "smtp.example", "store.example"];
         let recipients: Vec<(String, Option<u16>)> = (0..chance.usize(1..=5))
             .map(|_| {
@@ -295,6 +380,14 @@ impl Sender {
         });
         self.stage = Stage::Mail;
         world.write(self.client, commands.as_bytes());
+    }
+
+    /// Somebody else asks the relay about a recipient.
+    fn ask(&mut self, world: &mut World, chance: &mut Rng) {
+        let name = if chance.bool() { "ok1" } else { "gone" };
+        let (route, domain) = if chance.bool() { (0, "lmtp.example") } else { (1, "smtp.example") };
+        let recipient = format!("{name}@{domain}").into_bytes().into();
+        world.ask(Probe { route: RouteId(route), recipient, smtputf8: false });
     }
 
     fn envelope_replied(&mut self, code: u16, world: &mut World, chance: &mut Rng) {
@@ -366,11 +459,36 @@ fn judge(world: &World, sent: &[Sent]) -> Report {
     if world.body_octets_held() > 0 {
         report.violations.push("bodies are still held".to_owned());
     }
+    for question in world.questions() {
+        let knows = |answer: &Verification| match answer {
+            Verification::Accepted => true,
+            Verification::Refused(reply) => reply.code() / 100 == 5,
+        };
+        report.answered += usize::from(question.answer.iter().any(|(_, answer)| knows(answer)));
+        report.violations.extend(judge_question(world, question));
+    }
     for message in sent {
         report.messages += usize::from(message.end_mark_written);
         judge_message(world, message, &mut report);
     }
     report
+}
+
+/// What is wrong with the answer to a question: a next hop refuses `gone` for good and nobody else;
+/// any other answer is that it could not be asked.
+fn judge_question(world: &World, question: &Question) -> Option<String> {
+    let Question { probe, at, answer } = question;
+    let asks_ahead = world.board().standing(probe.route).asks_ahead;
+    let gone = probe.recipient.starts_with(b"gone");
+    let (good, when) = match answer {
+        None => (false, *at),
+        Some((when, Verification::Accepted)) => (!(gone && asks_ahead), *when),
+        Some((when, Verification::Refused(reply))) => {
+            (asks_ahead && (reply.code() / 100 == 4 || gone), *when)
+        }
+    };
+    let in_time = when.since(*at) <= VERIFY_TIMEOUT;
+    (!good || !in_time).then(|| format!("{probe:?} asked at {at}: {answer:?}"))
 }
 
 fn judge_message(world: &World, message: &Sent, report: &mut Report) {
@@ -462,12 +580,14 @@ mod tests {
             total.accepted += report.accepted;
             total.refused += report.refused;
             total.unknown += report.unknown;
+            total.answered += report.answered;
         }
         println!(
-            "{} messages; recipients: {} accepted, {} refused, {} without a reply",
-            total.messages, total.accepted, total.refused, total.unknown
+            "{} messages; recipients: {} accepted, {} refused, {} without a reply; {} questions",
+            total.messages, total.accepted, total.refused, total.unknown, total.answered
         );
         assert!(total.messages > 0 && total.accepted > 0 && total.refused > 0);
+        assert!(total.answered > 0 || std::env::var("POSTERN_SEED").is_ok());
     }
 
     #[test]

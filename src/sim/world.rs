@@ -1,15 +1,19 @@
 //! The stage: connections, a clock, and faults.
 
+use super::disk::Disk;
+use crate::ledger::{Effect as LedgerEffect, Keeper, Request, Secret, Settings as LedgerSettings};
 use crate::now::{Now, Tick};
 use crate::relay::{
-    Address, HopId, Outcome, Protocol, Relay, RelayEffect, Routes, StoreJob, Ticket,
+    Address, Board, HopId, Outcome, Probe, Protocol, Relay, RelayEffect, Routes, StoreJob, Ticket,
+    Verification,
 };
 use crate::session::{
-    Answer, Ask, Client, Effect, Gone, Listener, Record, Session, Shared, Tables,
+    Answer, Ask, Client, Effect, Gone, LedgerLine, Listener, Record, Session, Shared, Tables,
 };
 use crate::tally::Tally;
-use crate::tools::sink::{Kept, KeptMessage, Script, SinkEffect, SinkSession};
-use crate::wire::{Budget, replies};
+use crate::tls::{TlsFacts, TlsStream};
+use crate::tools::sink::{Kept, Misdeed, Point, Script, SinkEffect, SinkSession};
+use crate::wire::{Budget, Output, replies};
 use core::net::IpAddr;
 use fastrand::Rng;
 use std::cmp::Reverse;
@@ -32,8 +36,12 @@ pub struct World {
     hops: HashMap<HopId, HopSide>,
     stored: Vec<Stored>,
     records: Vec<Record>,
+    ledger: Option<Ledger>,
     /// Contents that a next hop took while its answer was lost on the way to us.
     unanswered: Vec<Vec<u8>>,
+    questions: Vec<Question>,
+    /// Probes of sessions that the relay has not answered yet.
+    probes_open: usize,
     events: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
 }
@@ -55,6 +63,20 @@ pub struct Sink {
     pub kept: Kept,
 }
 
+/// A question about a recipient that did not come from a session.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// What was asked.
+    pub probe: Probe,
+    /// When.
+    pub at: Tick,
+    /// When it was answered, and how.
+    pub answer: Option<(Tick, Verification)>,
+}
+
+/// Tickets from this one on are those of questions that did not come from a session.
+const QUESTIONS: u64 = 1 << 63;
+
 /// A message in a Maildir.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -64,6 +86,13 @@ pub struct Stored {
     pub recipient: Vec<u8>,
     /// The file.
     pub content: Vec<u8>,
+}
+
+/// The ledger of a world, and the disk below it.
+#[derive(Debug)]
+struct Ledger {
+    keeper: Keeper,
+    disk: Disk,
 }
 
 /// How often things go wrong: each a chance in a thousand of its occasions.
@@ -79,6 +108,8 @@ pub struct Faults {
     pub hop_lost: u32,
     /// A next hop falls silent.
     pub hop_stalls: u32,
+    /// A TLS handshake with a next hop fails.
+    pub tls_fails: u32,
     /// A store fails.
     pub store_fails: u32,
 }
@@ -92,6 +123,11 @@ struct ClientSide {
     server_ended: bool,
     /// The client is gone, or the server has closed.
     over: bool,
+    /// The last octets that the server sent have reached the client.
+    acknowledged: bool,
+    /// The server's side of TLS, once it has begun.
+    tls: Option<Box<TlsStream>>,
+    listener: Arc<Listener>,
     to_session: Stream,
     to_client: Stream,
 }
@@ -101,6 +137,10 @@ struct HopSide {
     sink: usize,
     session: SinkSession,
     stalled: bool,
+    /// A TLS handshake is under way.
+    securing: bool,
+    /// Octets for the sink that have not arrived.
+    unsent: u64,
     to_sink: Stream,
     to_hop: Stream,
 }
@@ -122,10 +162,13 @@ struct Scheduled {
 enum Event {
     ToSession(ClientId, Vec<u8>),
     ClientGone(ClientId, Gone),
-    ToClient(ClientId, Vec<u8>),
+    /// Octets for a client, and for how many plain ones of its session they stand.
+    ToClient(ClientId, Vec<u8>, usize),
     ServerEnded(ClientId),
     HopConnected(HopId),
     HopLost(HopId),
+    /// The TLS handshake with a next hop is done.
+    HopSecured(HopId),
     ToSink(HopId, Vec<u8>),
     /// Octets for the gateway, and the contents that they settle.
     ToHop(HopId, Vec<u8>, Vec<Vec<u8>>),
@@ -143,14 +186,16 @@ impl World {
         seed: u64,
         faults: Faults,
     ) -> World {
-        let relay = Relay::new(routes);
+        let mut relay = Relay::new(routes);
+        relay.start_up(Tick::START);
         let shared = Shared {
             tables,
             budget: Budget::new(64 << 20),
             tally: Rc::new(Tally::default()),
             board: relay.board(),
+            ledger: None,
         };
-        World {
+        let mut world = World {
             now: Tick::START,
             chance: Rng::with_seed(seed),
             faults,
@@ -162,10 +207,24 @@ impl World {
             hops: HashMap::new(),
             stored: Vec::new(),
             records: Vec::new(),
+            ledger: None,
             unanswered: Vec::new(),
+            questions: Vec::new(),
+            probes_open: 0,
             events: BinaryHeap::new(),
             scheduled: 0,
-        }
+        };
+        world.drain_relay();
+        world
+    }
+
+    /// Gives the world a ledger whose disk is empty.
+    pub fn keep_ledger(&mut self) {
+        let secret = Secret::new([7; 32]);
+        let epoch_s = u64::try_from(self.now().unix_s).unwrap_or(0);
+        let keeper = Keeper::new(LedgerSettings::default(), secret.clone(), epoch_s);
+        self.shared.ledger = Some(LedgerLine { line: 0, secret: Rc::new(secret), rules: 1 });
+        self.ledger = Some(Ledger { keeper, disk: Disk::default() });
     }
 
     /// A client connects to a listener. `None` if there is none of that name.
@@ -173,13 +232,17 @@ impl World {
         let listener = self.listeners.iter().find(|one| one.name == listener).map(Arc::clone)?;
         let id = ClientId(self.clients.len());
         let session_id = format!("sim{}", id.0);
-        let client = Client { address: Some(from), port: None, session_id };
-        let session = Session::new(listener, self.shared.clone(), client, self.now());
+        let client = Client { address: Some(from), port: None, session_id, seat: id.0 as u64 };
+        let own = Arc::clone(&listener);
+        let session = Session::new(own, self.shared.clone(), client, self.now());
         self.clients.push(ClientSide {
             session,
             received: Vec::new(),
             server_ended: false,
             over: false,
+            acknowledged: false,
+            tls: None,
+            listener,
             to_session: Stream::default(),
             to_client: Stream::default(),
         });
@@ -244,7 +307,8 @@ impl World {
         let event = self.events.peek().map(|Reverse(next)| next.due);
         let relay = self.relay.deadline();
         let session = self.next_session_deadline();
-        let next = [event, relay, session.map(|(due, _)| due)].into_iter().flatten().min();
+        let ledger = self.ledger.as_ref().and_then(|ledger| ledger.keeper.deadline());
+        let next = [event, relay, ledger, session.map(|(due, _)| due)].into_iter().flatten().min();
         let Some(due) = next.filter(|due| *due <= until) else { return false };
         self.now = self.now.max(due);
         if event == Some(due) {
@@ -254,6 +318,11 @@ impl World {
         } else if relay == Some(due) {
             self.relay.timed_out(self.now);
             self.drain_relay();
+        } else if ledger == Some(due) {
+            if let Some(ledger) = &mut self.ledger {
+                ledger.keeper.timed_out(due);
+            }
+            self.drain_ledger();
         } else if let Some((_, id)) = session {
             let now = self.now();
             self.clients[id.0].session.timed_out(now);
@@ -283,6 +352,11 @@ impl World {
         &self.records
     }
 
+    /// What is known of the routes.
+    pub fn board(&self) -> &Board {
+        &self.shared.board
+    }
+
     /// The next hops.
     pub fn sinks(&self) -> &[Sink] {
         &self.sinks
@@ -291,6 +365,19 @@ impl World {
     /// The messages in Maildirs.
     pub fn stored(&self) -> &[Stored] {
         &self.stored
+    }
+
+    /// Somebody asks the relay about a recipient.
+    pub fn ask(&mut self, probe: Probe) {
+        let ticket = Ticket(QUESTIONS + self.questions.len() as u64);
+        self.questions.push(Question { probe: probe.clone(), at: self.now, answer: None });
+        self.relay.verify(ticket, probe, self.now);
+        self.drain_relay();
+    }
+
+    /// All questions, with their answers.
+    pub fn questions(&self) -> &[Question] {
+        &self.questions
     }
 
     /// Contents that a next hop took while its answer was lost on the way to us.
@@ -315,13 +402,17 @@ impl World {
         match event {
             Event::ToSession(id, octets) => self.session_receives(id, &octets),
             Event::ClientGone(id, gone) => self.client_gone(id, gone),
-            Event::ToClient(id, octets) => self.client_receives(id, octets),
+            Event::ToClient(id, octets, plain) => self.client_receives(id, octets, plain),
             Event::ServerEnded(id) => self.clients[id.0].server_ended = true,
             Event::HopConnected(id) => {
                 self.relay.connected(id, self.now);
                 self.drain_relay();
-                self.drain_sink(id, 0);
+                // With TLS from the first octet on, even the banner comes after the handshake.
+                if self.hops.get(&id).is_some_and(|hop| !hop.securing) {
+                    self.drain_sink(id, usize::MAX);
+                }
             }
+            Event::HopSecured(id) => self.hop_secured(id),
             Event::HopLost(id) => {
                 self.hops.remove(&id);
                 self.relay.lost(id, self.now);
@@ -343,8 +434,70 @@ impl World {
         let now = self.now();
         let client = &mut self.clients[id.0];
         if !client.over {
-            client.session.receive(octets, now);
+            if client.acknowledged && client.session.awaits_acknowledgement() {
+                client.session.reply_acknowledged();
+            }
+            match &mut client.tls {
+                Some(_) => self.sealed_came(id, octets),
+                None => client.session.receive(octets, now),
+            }
             self.drain_session(id);
+        }
+    }
+
+    /// The session wants TLS; its client has sent these octets already.
+    fn clients_tls_begins(&mut self, id: ClientId, early: &[u8]) {
+        let client = &mut self.clients[id.0];
+        let tls = client.listener.tls.as_ref();
+        let stream = tls.and_then(|tls| TlsStream::server(&tls.server).ok());
+        client.tls = stream.map(Box::new);
+        match client.tls {
+            Some(_) if early.is_empty() => {}
+            Some(_) => self.sealed_came(id, early),
+            None => self.client_gone(id, Gone::Lost),
+        }
+    }
+
+    /// Sealed octets of a client: what is in them is its session's.
+    fn sealed_came(&mut self, id: ClientId, sealed: &[u8]) {
+        let now = self.now();
+        let client = &mut self.clients[id.0];
+        let Some(tls) = &mut client.tls else { return };
+        let (handshaking, open) = (tls.facts().is_none(), !tls.peer_closed());
+        let mut plain = Vec::new();
+        let failed = tls.receive(sealed, &mut plain).is_err();
+        if let Some(facts) = tls.facts().filter(|_| handshaking).cloned() {
+            client.session.secured(facts, now);
+        }
+        if !plain.is_empty() {
+            client.session.receive(&plain, now);
+        }
+        let closed = tls.peer_closed() && open;
+        self.send_sealed(id);
+        match (failed, closed) {
+            (true, _) => {
+                self.clients[id.0].server_ended = true;
+                self.client_gone(id, Gone::Lost);
+            }
+            (false, true) => self.client_gone(id, Gone::HalfClosed),
+            (false, false) => {}
+        }
+    }
+
+    /// Sends what TLS has to say by itself.
+    fn send_sealed(&mut self, id: ClientId) {
+        let octets = self.clients[id.0].sealed(Vec::new());
+        if !octets.is_empty() {
+            let due = self.arrival(|world| &mut world.clients[id.0].to_client);
+            self.schedule(due, Event::ToClient(id, octets, 0));
+        }
+    }
+
+    /// The server's side ends; under TLS it says so.
+    fn say_farewell(&mut self, id: ClientId) {
+        if let Some(tls) = &mut self.clients[id.0].tls {
+            tls.close();
+            self.send_sealed(id);
         }
     }
 
@@ -352,14 +505,18 @@ impl World {
         let now = self.now();
         let client = &mut self.clients[id.0];
         client.over |= gone == Gone::Lost;
+        if gone == Gone::HalfClosed && client.acknowledged {
+            client.session.reply_acknowledged();
+        }
         client.session.peer_closed(gone, now);
         self.drain_session(id);
     }
 
-    fn client_receives(&mut self, id: ClientId, octets: Vec<u8>) {
+    fn client_receives(&mut self, id: ClientId, octets: Vec<u8>, plain: usize) {
         let now = self.now();
         let client = &mut self.clients[id.0];
-        client.session.sent(octets.len(), now);
+        client.session.sent(plain, now);
+        client.acknowledged = !client.over;
         if !client.over {
             client.received.push(octets);
         }
@@ -367,6 +524,10 @@ impl World {
     }
 
     fn sink_receives(&mut self, id: HopId, octets: &[u8]) {
+        let Some(hop) = self.hops.get_mut(&id) else { return };
+        hop.unsent -= octets.len() as u64;
+        self.relay.sent(id, hop.unsent, self.now);
+        self.drain_relay();
         if self.happens(self.faults.hop_lost) {
             return self.lose_hop(id);
         }
@@ -389,6 +550,18 @@ impl World {
         }
         self.relay.receive(id, octets, self.now);
         self.drain_relay();
+    }
+
+    fn hop_secured(&mut self, id: HopId) {
+        if self.happens(self.faults.tls_fails) {
+            return self.lose_hop(id);
+        }
+        let Some(hop) = self.hops.get_mut(&id) else { return };
+        hop.securing = false;
+        hop.session.secured();
+        self.relay.secured(id, &TlsFacts::default(), self.now);
+        self.drain_relay();
+        self.drain_sink(id, usize::MAX);
     }
 
     fn lose_hop(&mut self, id: HopId) {
@@ -429,15 +602,24 @@ impl World {
             match effect {
                 Effect::Send(octets) => {
                     let due = self.arrival(|world| &mut world.clients[id.0].to_client);
-                    self.schedule(due, Event::ToClient(id, octets));
+                    let plain = octets.len();
+                    let octets = self.clients[id.0].sealed(octets);
+                    self.schedule(due, Event::ToClient(id, octets, plain));
                 }
                 Effect::Ask(Ask::Relay(plan)) => {
                     self.relay.start(Ticket(id.0 as u64), plan, self.now);
                     self.drain_relay();
                 }
-                Effect::Ask(Ask::Verify(_)) | Effect::StartTls(_) => {}
+                Effect::Ask(Ask::Ledger(request)) => self.ask_ledger(id, *request),
+                Effect::Ask(Ask::Verify(probe)) => {
+                    self.probes_open += 1;
+                    self.relay.verify(Ticket(id.0 as u64), probe, self.now);
+                    self.drain_relay();
+                }
+                Effect::StartTls(early) => self.clients_tls_begins(id, &early),
                 Effect::Record(record) => self.records.push(*record),
                 Effect::ShutdownWrite | Effect::Close => {
+                    self.say_farewell(id);
                     let due = self.arrival(|world| &mut world.clients[id.0].to_client);
                     self.schedule(due, Event::ServerEnded(id));
                 }
@@ -453,25 +635,96 @@ impl World {
         while let Some(effect) = self.relay.poll_effect() {
             match effect {
                 RelayEffect::Connect(id, address) => self.make_hop(id, &address),
-                RelayEffect::Send(id, output) => {
-                    let octets = output.slices().flatten().copied().collect();
-                    if self.hops.contains_key(&id) {
-                        let due = self.hop_arrival(id, |hop| &mut hop.to_sink);
-                        self.schedule(due, Event::ToSink(id, octets));
+                RelayEffect::Send(id, output) => self.send_to_sink(id, &output),
+                RelayEffect::Close(id) | RelayEffect::Abort(id) => _ = self.hops.remove(&id),
+                RelayEffect::StartTls(id) => {
+                    if let Some(hop) = self.hops.get_mut(&id) {
+                        hop.securing = true;
                     }
+                    let due = self.hop_arrival(id, |hop| &mut hop.to_hop);
+                    self.schedule(due, Event::HopSecured(id));
                 }
-                RelayEffect::Close(id) => _ = self.hops.remove(&id),
                 RelayEffect::Store(job) => {
                     let due = self.now + self.latency();
                     self.schedule(due, Event::Stored(Box::new(job)));
                 }
                 RelayEffect::Done(ticket, outcomes) => {
-                    let (id, now) = (ClientId(ticket.0 as usize), self.now());
-                    self.clients[id.0].session.answered(Answer::Relayed(outcomes), now);
-                    self.drain_session(id);
+                    self.answer(ticket, Answer::Relayed(outcomes));
+                }
+                RelayEffect::Verified(ticket, verification) => {
+                    self.answer(ticket, Answer::Verified(verification));
                 }
             }
         }
+    }
+
+    fn ask_ledger(&mut self, id: ClientId, request: Request) {
+        let now = self.now;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.keeper.ask(request, now);
+            self.drain_ledger();
+        } else if let Some(answer) = Answer::without_ledger(&request) {
+            let now = self.now();
+            self.clients[id.0].session.answered(answer, now);
+        }
+    }
+
+    /// Lets the disk do what the ledger wants, and hands its answers over.
+    fn drain_ledger(&mut self) {
+        let now = self.now;
+        while let Some(Ledger { keeper, disk }) = &mut self.ledger {
+            if let Some(effect) = keeper.poll_effect() {
+                match effect {
+                    LedgerEffect::File(job) => {
+                        if let Some(done) = disk.file(job) {
+                            keeper.file_done(done, now);
+                        }
+                    }
+                    LedgerEffect::Answer(holder, answer) => {
+                        let (index, now) = (holder.seat as usize, self.now());
+                        let answer = Answer::Ledger(Box::new(answer));
+                        self.clients[index].session.answered(answer, now);
+                        self.drain_session(ClientId(index));
+                    }
+                }
+            } else if let Some(work) = keeper.take_work(now) {
+                let (read, records) = (disk.read(&work), work.changes.len());
+                disk.commit(work);
+                for (row, octets) in read {
+                    keeper.found(row, octets.as_deref(), now);
+                }
+                keeper.committed(records, now);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Octets go on their way to a sink, in a few pieces.
+    fn send_to_sink(&mut self, id: HopId, output: &Output) {
+        let octets: Vec<u8> = output.slices().flatten().copied().collect();
+        let Some(hop) = self.hops.get_mut(&id) else { return };
+        hop.unsent += octets.len() as u64;
+        let pieces = if self.faults.latency_us_max == 0 { 1 } else { self.chance.usize(1..=3) };
+        for piece in octets.chunks(octets.len().div_ceil(pieces).max(1)) {
+            let due = self.hop_arrival(id, |hop| &mut hop.to_sink);
+            self.schedule(due, Event::ToSink(id, piece.to_vec()));
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Answer) {
+        if let Some(number) = ticket.0.checked_sub(QUESTIONS) {
+            if let Answer::Verified(verification) = answer {
+                self.questions[number as usize].answer = Some((self.now, verification));
+            }
+            return;
+        }
+        if matches!(answer, Answer::Verified(_)) {
+            self.probes_open -= 1;
+        }
+        let (id, now) = (ClientId(ticket.0 as usize), self.now());
+        self.clients[id.0].session.answered(answer, now);
+        self.drain_session(id);
     }
 
     fn make_hop(&mut self, id: HopId, address: &Address) {
@@ -483,16 +736,22 @@ impl World {
         let Sink { protocol, script, kept, .. } = self.sinks[sink].clone();
         let session = SinkSession::new(protocol, script, kept);
         let (to_sink, to_hop) = (Stream { last_due: due }, Stream { last_due: due });
-        self.hops.insert(id, HopSide { sink, session, stalled: false, to_sink, to_hop });
+        let (stalled, securing, unsent) = (false, false, 0);
+        let hop = HopSide { sink, session, stalled, securing, unsent, to_sink, to_hop };
+        self.hops.insert(id, hop);
         self.schedule(due, Event::HopConnected(id));
     }
 
     /// Sends what a sink has to say; messages kept since there were `before` are settled by it.
     fn drain_sink(&mut self, id: HopId, before: usize) {
         let Some(hop) = self.hops.get(&id) else { return };
-        let kept: Vec<KeptMessage> = self.sinks[hop.sink].kept.messages();
+        let sink = &self.sinks[hop.sink];
         let mut settles: Vec<Vec<u8>> =
-            kept.into_iter().skip(before).map(|message| message.content).collect();
+            sink.kept.since(before).into_iter().map(|message| message.content).collect();
+        let misdeed = sink.script.misdeed(Point::End);
+        if misdeed.is_some_and(|misdeed| *misdeed != Misdeed::Surplus) {
+            self.unanswered.append(&mut settles);
+        }
         while let Some(effect) = self.hops.get_mut(&id).and_then(|hop| hop.session.poll_effect()) {
             match effect {
                 SinkEffect::Send(octets) => {
@@ -500,6 +759,8 @@ impl World {
                     let settles = std::mem::take(&mut settles);
                     self.schedule(due, Event::ToHop(id, octets, settles));
                 }
+                // The handshake begins when the gateway has read the reply.
+                SinkEffect::StartTls(_) => {}
                 SinkEffect::Wait(span) => {
                     self.schedule(self.now + span, Event::SinkResumes(id));
                 }
@@ -509,6 +770,7 @@ impl World {
                 }
             }
         }
+        self.unanswered.append(&mut settles);
     }
 
     // ---- chance and time --------------------------------------------------------------------
@@ -565,7 +827,24 @@ impl World {
             .filter(|(_, client)| client.session.is_busy())
             .map(|(index, _)| index)
             .collect();
-        debug_assert!(self.relay.plans_open() <= asking.len(), "each open plan has its session");
+        let questions = self.questions.iter().filter(|question| question.answer.is_none());
+        debug_assert!(
+            self.relay.plans_open() <= asking.len() + questions.count() + self.probes_open,
+            "each open plan has its session"
+        );
+    }
+}
+
+impl ClientSide {
+    /// Octets as they leave for the client.
+    fn sealed(&mut self, octets: Vec<u8>) -> Vec<u8> {
+        match &mut self.tls {
+            None => octets,
+            Some(tls) => {
+                tls.send(&octets);
+                tls.take_sealed()
+            }
+        }
     }
 }
 

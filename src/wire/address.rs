@@ -3,6 +3,7 @@
 use crate::limits::{DOMAIN_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS};
 use core::net::{Ipv4Addr, Ipv6Addr};
 use memchr::{memchr, memrchr};
+use smallvec::SmallVec;
 
 /// The address that a bounce would go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,16 +135,16 @@ impl<'a> Domain<'a> {
 /// The local-part as the mailbox knows it: without quotes and backslashes.
 ///
 /// RFC 5321 4.1.2: a quoted form stands for the same mailbox as the unquoted one.
-pub fn unquoted(local_part: &[u8]) -> Vec<u8> {
+pub fn unquoted(local_part: &[u8]) -> SmallVec<[u8; LOCAL_PART_OCTETS]> {
     let Some(inner) = local_part.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""))
     else {
-        return local_part.to_vec();
+        return local_part.into();
     };
-    let mut plain = Vec::with_capacity(inner.len());
+    let mut plain = SmallVec::new();
     let mut octets = inner.iter();
     while let Some(octet) = octets.next() {
         match octet {
-            b'\\' => plain.extend(octets.next()),
+            b'\\' => plain.extend(octets.next().copied()),
             _ => plain.push(*octet),
         }
     }
@@ -225,7 +226,7 @@ fn quoted_length(input: &[u8]) -> Option<usize> {
 
 /// Whether this is atoms and dots. Dots may stand anywhere: some large providers have such
 /// mailboxes, and the dots are no danger here.
-fn is_dot_string(local_part: &[u8]) -> bool {
+pub(super) fn is_dot_string(local_part: &[u8]) -> bool {
     local_part.iter().all(|octet| match octet {
         b'.' => true,
         octet if octet.is_ascii_alphanumeric() => true,
@@ -245,14 +246,14 @@ mod tests {
                 let domain = match mailbox.domain {
                     Domain::Name(name) | Domain::Literal(name) => name,
                 };
-                Some((unquoted(mailbox.local_part), domain.to_vec()))
+                Some((unquoted(mailbox.local_part).to_vec(), domain.to_vec()))
             }
         }
     }
 
     // the domain is what follows the last unquoted @; %, ! and source routes mean nothing.
     #[test]
-    fn the_domain_is_behind_the_last_unquoted_at() {
+    fn a_34_the_domain_is_behind_the_last_unquoted_at() {
         let table: [(&str, &str, &str); 12] = [
             ("<a%b@example.net>", "a%b", "example.net"),
             ("<a!b@example.net>", "a!b", "example.net"),

@@ -1,11 +1,13 @@
-//! A message body in wire form: CRLF lines whose leading dots are stuffed.
+//! A message body, in the form in which it came: as DATA carries it (wire form, leading dots
+//! stuffed) or as BDAT does (content, octet by octet).
 //!
 //! The body lies in blocks, so that it is never moved while it grows and goes out as a list of
-//! slices. Both forms can be had without copying: as it came (for DATA), and with the stuffed dots
-//! left out (for stores, and for BDAT). Where the stuffed dots are is not remembered: in wire form
-//! every dot behind a line end is one, and a hostile message could otherwise buy eight octets of
-//! memory for four of its own. Blocks are counted against a [`Budget`], which is the bound on all
-//! the mail that a shard holds at one time.
+//! slices. Both forms can be had of either without copying: a stuffed dot is left out between two
+//! slices, or put in by a slice that begins with the very dot with which the one before has ended.
+//! Where these dots are is not remembered, as a hostile message could otherwise buy eight octets of
+//! memory for four of its own: every dot behind a line end is one. Each block knows how many lie
+//! before it, so that a send goes on anywhere after a walk through one block at most. Blocks are
+//! counted against a [`Budget`], which is the bound on all the mail that a shard holds at one time.
 
 use crate::limits::BODY_BLOCK_OCTETS;
 use memchr::memmem;
@@ -66,117 +68,316 @@ pub struct PoolEmpty;
 #[derive(Debug)]
 pub struct BodyBuilder {
     body: Body,
+    /// Nothing was pushed yet, or an LF last.
+    line_begins: bool,
 }
 
 impl BodyBuilder {
-    /// An empty body that will take its blocks from `budget`.
+    /// An empty body that comes by DATA, in wire form, and takes its blocks from `budget`.
     pub fn new(budget: &Budget) -> BodyBuilder {
-        BodyBuilder {
-            body: Body {
-                blocks: Vec::new(),
-                stuffed_dots: 0,
-                wire_octets: 0,
-                budget: budget.clone(),
-            },
-        }
+        BodyBuilder::of(Form::Wire, budget)
     }
 
-    /// Adds wire octets. When `dot_stuffed`, the first of them is a dot that the sender put there.
-    pub fn push(&mut self, mut wire: &[u8], dot_stuffed: bool) -> Result<(), PoolEmpty> {
-        if dot_stuffed {
-            debug_assert_eq!(wire.first(), Some(&b'.'));
-            self.body.stuffed_dots += 1;
-        }
-        while !wire.is_empty() {
+    /// An empty body that comes by BDAT, as content, and takes its blocks from `budget`.
+    pub fn plain(budget: &Budget) -> BodyBuilder {
+        BodyBuilder::of(Form::Content, budget)
+    }
+
+    fn of(form: Form, budget: &Budget) -> BodyBuilder {
+        let body = Body { form, blocks: Vec::new(), octets: 0, dots: 0, budget: budget.clone() };
+        BodyBuilder { body, line_begins: true }
+    }
+
+    /// Adds octets. When `dot_stuffed`, the first of them is a dot that the sender put there, which
+    /// only happens in wire form.
+    pub fn push(&mut self, mut octets: &[u8], dot_stuffed: bool) -> Result<(), PoolEmpty> {
+        debug_assert!(!dot_stuffed || self.body.form == Form::Wire);
+        let mut stuffed = u64::from(dot_stuffed);
+        while !octets.is_empty() {
             let room = match self.body.blocks.last() {
-                Some(block) => BODY_BLOCK_OCTETS - block.len(),
+                Some(block) => BODY_BLOCK_OCTETS - block.octets.len(),
                 None => 0,
             };
             if room == 0 {
-                self.body.budget.take_block()?;
-                self.body.blocks.push(Vec::with_capacity(BODY_BLOCK_OCTETS));
+                self.add_block()?;
                 continue;
             }
-            let (now, later) = wire.split_at(room.min(wire.len()));
+            let (now, later) = octets.split_at(room.min(octets.len()));
+            self.body.dots += match self.body.form {
+                Form::Wire => std::mem::take(&mut stuffed),
+                Form::Content => leading_dots(now, self.line_begins),
+            };
+            self.line_begins = now.last() == Some(&b'\n');
             if let Some(block) = self.body.blocks.last_mut() {
-                block.extend_from_slice(now);
+                block.octets.extend_from_slice(now);
             }
-            self.body.wire_octets += now.len() as u64;
-            wire = later;
+            self.body.octets += now.len() as u64;
+            octets = later;
         }
+        Ok(())
+    }
+
+    fn add_block(&mut self) -> Result<(), PoolEmpty> {
+        self.body.budget.take_block()?;
+        self.body.blocks.push(Block {
+            octets: Vec::with_capacity(BODY_BLOCK_OCTETS),
+            octets_before: self.body.octets,
+            dots_before: self.body.dots,
+        });
         Ok(())
     }
 
     /// The body, complete.
     pub fn finish(self) -> Arc<Body> {
+        self.body.check_invariants();
         Arc::new(self.body)
     }
 }
 
-/// A complete body. Its lines end with CRLF and its leading dots are stuffed; the end mark is not
-/// part of it.
+/// Dots at the beginnings of lines.
+fn leading_dots(octets: &[u8], line_begins: bool) -> u64 {
+    let first = line_begins && octets.first() == Some(&b'.');
+    u64::from(first) + memmem::find_iter(octets, LINE_END_AND_DOT).count() as u64
+}
+
+const LINE_END_AND_DOT: &[u8] = b"\n.";
+
+/// A complete body. The end mark is not part of it.
+///
+/// Whoever asks for the wire form of a body that came as content knows that it is text: in wire form
+/// CR and LF have no place but in CRLF, and a line that follows a bare LF is stuffed as any other.
 #[derive(Debug)]
 pub struct Body {
-    blocks: Vec<Vec<u8>>,
-    stuffed_dots: u64,
-    wire_octets: u64,
+    form: Form,
+    blocks: Vec<Block>,
+    /// Octets in all blocks.
+    octets: u64,
+    /// Dots at the beginnings of lines, in all blocks.
+    dots: u64,
     budget: Budget,
+}
+
+/// How a body came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// By DATA: lines end with CRLF, and their leading dots are stuffed.
+    Wire,
+    /// By BDAT: octets as they are meant.
+    Content,
+}
+
+/// A stretch of [`BODY_BLOCK_OCTETS`] octets, or the last, shorter one.
+#[derive(Debug)]
+struct Block {
+    octets: Vec<u8>,
+    /// Octets in all blocks before.
+    octets_before: u64,
+    /// Dots at the beginnings of lines, in all blocks before.
+    dots_before: u64,
 }
 
 impl Body {
     /// Octets in wire form.
     pub fn wire_octets(&self) -> u64 {
-        self.wire_octets
+        match self.form {
+            Form::Wire => self.octets,
+            Form::Content => self.octets + self.dots + self.line_end().len() as u64,
+        }
     }
 
     /// Octets of content: stuffed dots do not count (what SIZE, BDAT and checkpoints count).
     pub fn content_octets(&self) -> u64 {
-        self.wire_octets - self.stuffed_dots
-    }
-
-    /// The octets in wire form, block by block.
-    pub fn wire(&self) -> impl Iterator<Item = &[u8]> {
-        self.blocks.iter().map(Vec::as_slice)
-    }
-
-    /// The octets of content, without the stuffed dots, as slices of the blocks.
-    pub fn content(&self) -> impl Iterator<Item = &[u8]> {
-        let mut line_begins = true;
-        self.wire().flat_map(move |block| {
-            let slices = Unstuffed { rest: block, line_begins };
-            line_begins = block.last() == Some(&b'\n');
-            slices
-        })
-    }
-}
-
-/// The slices of one block between its stuffed dots.
-struct Unstuffed<'a> {
-    rest: &'a [u8],
-    line_begins: bool,
-}
-
-impl<'a> Iterator for Unstuffed<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        // RFC 5321 4.5.2: if the first character of a line is a period and there are other
-        // characters on the line, the first character is deleted.
-        if self.line_begins && self.rest.first() == Some(&b'.') {
-            self.rest = &self.rest[1..];
+        match self.form {
+            Form::Wire => self.octets - self.dots,
+            Form::Content => self.octets,
         }
+    }
+
+    /// Whether it came as content, and not in wire form.
+    pub fn is_plain(&self) -> bool {
+        self.form == Form::Content
+    }
+
+    /// The octets in wire form.
+    pub fn wire(&self) -> Slices<'_> {
+        self.wire_from(0)
+    }
+
+    /// The octets in wire form, from that one on.
+    pub fn wire_from(&self, octet: u64) -> Slices<'_> {
+        match self.form {
+            Form::Wire => self.slices(Dots::Kept, b"", octet),
+            Form::Content => self.slices(Dots::Doubled, self.line_end(), octet),
+        }
+    }
+
+    /// The octets of content.
+    pub fn content(&self) -> Slices<'_> {
+        self.content_from(0)
+    }
+
+    /// The octets of content, from that one on.
+    pub fn content_from(&self, octet: u64) -> Slices<'_> {
+        match self.form {
+            Form::Wire => self.slices(Dots::LeftOut, b"", octet),
+            Form::Content => self.slices(Dots::Kept, b"", octet),
+        }
+    }
+
+    /// What content whose last line has no end lacks in wire form: the end mark of RFC 5321 4.1.1.4
+    /// begins with a CRLF.
+    fn line_end(&self) -> &'static [u8] {
+        let ended = match &*self.blocks {
+            [] => true,
+            [.., before, last] if last.octets == b"\n" => before.octets.ends_with(b"\r"),
+            [.., last] => last.octets.ends_with(b"\r\n"),
+        };
+        if ended { b"" } else { b"\r\n" }
+    }
+
+    fn slices(&self, dots: Dots, tail: &'static [u8], octet: u64) -> Slices<'_> {
+        let begin = |block: &Block| dots.octets(block.octets_before, block.dots_before);
+        let found = self.blocks.partition_point(|block| begin(block) <= octet).saturating_sub(1);
+        let (before, blocks) = self.blocks.split_at(found);
+        let mut slices = Slices {
+            dots,
+            blocks: blocks.iter(),
+            rest: b"",
+            line_begins: before.last().is_none_or(|block| block.octets.ends_with(b"\n")),
+            resumed: b"",
+            tail,
+        };
+        slices.pass_over(octet - blocks.first().map_or(0, begin));
+        slices
+    }
+
+    fn check_invariants(&self) {
+        if cfg!(debug_assertions) {
+            let mut line_begins = true;
+            let (mut octets, mut dots) = (0, 0);
+            for block in &self.blocks {
+                debug_assert_eq!((block.octets_before, block.dots_before), (octets, dots));
+                octets += block.octets.len() as u64;
+                dots += leading_dots(&block.octets, line_begins);
+                line_begins = block.octets.ends_with(b"\n");
+            }
+            debug_assert_eq!((self.octets, self.dots), (octets, dots));
+        }
+    }
+}
+
+/// What becomes of the dots at the beginnings of lines.
+#[derive(Clone, Copy, Debug)]
+enum Dots {
+    Kept,
+    /// RFC 5321 4.5.2: if the first character of a line is a period and there are other characters
+    /// on the line, the first character is deleted.
+    LeftOut,
+    /// RFC 5321 4.5.2: if the first character of a line is a period, one additional period is
+    /// inserted.
+    Doubled,
+}
+
+impl Dots {
+    fn octets(self, octets: u64, dots: u64) -> u64 {
+        match self {
+            Dots::Kept => octets,
+            Dots::LeftOut => octets - dots,
+            Dots::Doubled => octets + dots,
+        }
+    }
+}
+
+/// The octets of a body in one of its forms, as slices of its blocks. None is empty.
+#[derive(Clone, Debug)]
+pub struct Slices<'a> {
+    dots: Dots,
+    blocks: std::slice::Iter<'a, Block>,
+    /// What is left of the block at hand.
+    rest: &'a [u8],
+    /// At the beginning of the rest a line begins, whose dot was not looked at.
+    line_begins: bool,
+    /// The rest of the slice in which the first octet that is wanted lies.
+    resumed: &'a [u8],
+    /// What comes behind all blocks.
+    tail: &'static [u8],
+}
+
+impl<'a> Slices<'a> {
+    /// Goes on behind so many octets.
+    fn pass_over(&mut self, mut octets: u64) {
+        while octets > 0 {
+            let Some(slice) = self.next() else { return };
+            match usize::try_from(octets).ok().and_then(|octets| slice.get(octets..)) {
+                Some(rest) => {
+                    self.resumed = rest;
+                    return;
+                }
+                None => octets -= slice.len() as u64,
+            }
+        }
+    }
+
+    /// The next slice of the block at hand. `None` at its end.
+    fn next_of_block(&mut self) -> Option<&'a [u8]> {
         if self.rest.is_empty() {
             return None;
         }
-        let end = match memmem::find(self.rest, b"\n.") {
-            Some(line_end) => line_end + 1,
-            None => self.rest.len(),
+        let dot_leads = std::mem::take(&mut self.line_begins) && self.rest.first() == Some(&b'.');
+        match self.dots {
+            Dots::Kept => return non_empty(std::mem::take(&mut self.rest)),
+            Dots::LeftOut if dot_leads => self.rest = &self.rest[1..],
+            // The dot goes out once now and once more with the rest.
+            Dots::Doubled if dot_leads => return Some(&self.rest[..1]),
+            Dots::LeftOut | Dots::Doubled => {}
+        }
+        let Some(line_end) = memmem::find(self.rest, LINE_END_AND_DOT) else {
+            self.line_begins = self.rest.last() == Some(&b'\n');
+            return non_empty(std::mem::take(&mut self.rest));
         };
-        let (slice, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        self.line_begins = true;
+        let dot = line_end + 1;
+        let slice = match self.dots {
+            // Its dot goes out at the end of this slice and at the beginning of the next.
+            Dots::Doubled => &self.rest[..=dot],
+            Dots::LeftOut | Dots::Kept => {
+                self.line_begins = true;
+                &self.rest[..dot]
+            }
+        };
+        self.rest = &self.rest[dot..];
         Some(slice)
     }
+}
+
+impl<'a> Iterator for Slices<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        #[cfg(test)]
+        SLICES_WALKED.with(|walked| walked.set(walked.get() + 1));
+        if let Some(resumed) = non_empty(std::mem::take(&mut self.resumed)) {
+            return Some(resumed);
+        }
+        loop {
+            if let Some(slice) = self.next_of_block() {
+                return Some(slice);
+            }
+            match self.blocks.next() {
+                Some(block) => self.rest = &block.octets,
+                None => return non_empty(std::mem::take(&mut self.tail)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Slices that this thread has walked over, for tests that bound the work.
+    pub(crate) static SLICES_WALKED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+fn non_empty(slice: &[u8]) -> Option<&[u8]> {
+    (!slice.is_empty()).then_some(slice)
 }
 
 impl Drop for Body {
@@ -188,39 +389,138 @@ impl Drop for Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{ContentSink, Framed, Framer, Newlines};
+    use proptest::prelude::*;
 
-    fn build(pieces: &[(&[u8], bool)], budget: &Budget) -> Result<Arc<Body>, PoolEmpty> {
-        let mut builder = BodyBuilder::new(budget);
-        for (wire, stuffed) in pieces {
-            builder.push(wire, *stuffed)?;
-        }
-        Ok(builder.finish())
+    fn plain(octets: &[u8]) -> Arc<Body> {
+        let mut builder = BodyBuilder::plain(&Budget::new(1 << 30));
+        builder.push(octets, false).unwrap();
+        builder.finish()
     }
 
-    #[test]
-    fn both_forms_come_from_the_same_blocks() {
-        let budget = Budget::new(1 << 20);
-        let long = vec![b'x'; BODY_BLOCK_OCTETS];
-        let pieces: [(&[u8], bool); 4] =
-            [(b"..a\r\n", true), (&long, false), (b"\r\n", false), (b"...\r\n", true)];
-        let body = build(&pieces, &budget).unwrap();
-        let wire: Vec<u8> = body.wire().flatten().copied().collect();
-        let content: Vec<u8> = body.content().flatten().copied().collect();
-        assert_eq!(wire, [b"..a\r\n", &long[..], b"\r\n...\r\n"].concat());
-        assert_eq!(content, [b".a\r\n", &long[..], b"\r\n..\r\n"].concat());
+    /// What a framer makes of a body that comes by DATA, in pieces of this size.
+    fn framed(wire: &[u8], size: usize) -> Arc<Body> {
+        struct Kept(BodyBuilder);
+        impl ContentSink for Kept {
+            fn content(&mut self, wire: &[u8], dot_stuffed: bool) {
+                self.0.push(wire, dot_stuffed).unwrap();
+            }
+            fn malformed(&mut self) {
+                panic!("the test's own content");
+            }
+        }
+        let mut kept = Kept(BodyBuilder::new(&Budget::new(1 << 30)));
+        let mut framer = Framer::new(Newlines::Reject);
+        for piece in wire.chunks(size) {
+            assert_eq!(framer.feed(piece, &mut kept), Framed::More);
+        }
+        kept.0.finish()
+    }
+
+    fn joined<'a>(slices: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+        slices.flatten().copied().collect()
+    }
+
+    /// RFC 5321 4.5.2, line by line.
+    fn stuffed(content: &[u8]) -> Vec<u8> {
+        let mut wire = Vec::new();
+        for line in content.split_inclusive(|octet| *octet == b'\n') {
+            wire.extend_from_slice(if line.starts_with(b".") { b"." } else { b"" });
+            wire.extend_from_slice(line);
+        }
+        if !content.is_empty() && !content.ends_with(b"\r\n") {
+            wire.extend_from_slice(b"\r\n");
+        }
+        wire
+    }
+
+    fn check_both_forms(body: &Body, content: &[u8], wire: &[u8]) {
+        assert_eq!(joined(body.content()), content);
+        assert_eq!(joined(body.wire()), wire);
         assert_eq!(body.content_octets(), content.len() as u64);
         assert_eq!(body.wire_octets(), wire.len() as u64);
     }
 
     #[test]
+    fn a_body_from_data_has_both_forms() {
+        let long = vec![b'x'; BODY_BLOCK_OCTETS];
+        let wire = [b"..a\r\n", &long[..], b"\r\n...\r\n"].concat();
+        let content = [b".a\r\n", &long[..], b"\r\n..\r\n"].concat();
+        check_both_forms(&framed(&wire, wire.len()), &content, &wire);
+        check_both_forms(&framed(b"", 1), b"", b"");
+    }
+
+    #[test]
+    fn a_body_from_bdat_has_both_forms() {
+        let table: [(&[u8], &[u8]); 8] = [
+            (b"", b""),
+            (b".", b"..\r\n"),
+            (b"a", b"a\r\n"),
+            (b"a\r\n", b"a\r\n"),
+            (b"\r\n", b"\r\n"),
+            (b".\r\n..\r\n", b"..\r\n...\r\n"),
+            (b"a\r\n.\r\nb", b"a\r\n..\r\nb\r\n"),
+            // Nothing that was data here can be an end mark for a lenient reader further on.
+            (b"a\n.\r\nb\r\n", b"a\n..\r\nb\r\n"),
+        ];
+        for (content, wire) in table {
+            check_both_forms(&plain(content), content, wire);
+        }
+    }
+
+    /// Pieces of content that lie badly at the border between two blocks.
+    fn at_a_border() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop::sample::select(vec!["\r\n", ".", "..", "x", ".\r\n", "\r\n.\r\n"]);
+        (0..16usize, prop::collection::vec(piece, 1..24)).prop_map(|(short, pieces)| {
+            let filler = "y".repeat(BODY_BLOCK_OCTETS - short);
+            format!("{filler}{}", pieces.concat()).into_bytes()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn both_forms_of_both_bodies_agree_wherever_the_border_lies(
+            content in at_a_border(),
+            size in 1..64usize,
+        ) {
+            let wire = stuffed(&content);
+            let from_bdat = plain(&content);
+            check_both_forms(&from_bdat, &content, &wire);
+            let from_data = framed(&joined(from_bdat.wire()), size);
+            let content = joined(from_data.content());
+            check_both_forms(&from_data, &content, &wire);
+            prop_assert_eq!(stuffed(&content), wire);
+        }
+
+        #[test]
+        fn a_send_goes_on_at_any_octet(content in at_a_border(), at in 0..100_000u64) {
+            for body in [plain(&content), framed(&stuffed(&content), 997)] {
+                let (wire, content) = (joined(body.wire()), joined(body.content()));
+                let near_the_end = |all: usize| (all as u64).saturating_sub(at % 64) as usize;
+                for at in [at as usize % (wire.len() + 1), near_the_end(wire.len())] {
+                    prop_assert_eq!(joined(body.wire_from(at as u64)), &wire[at..]);
+                }
+                for at in [at as usize % (content.len() + 1), near_the_end(content.len())] {
+                    prop_assert_eq!(joined(body.content_from(at as u64)), &content[at..]);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_budget_is_kept_and_given_back() {
         let budget = Budget::new(2 * BODY_BLOCK_OCTETS as u64);
-        let full = vec![b'x'; 2 * BODY_BLOCK_OCTETS];
-        let body = build(&[(&full, false)], &budget).unwrap();
+        let build = |octets: &[u8]| {
+            let mut builder = BodyBuilder::new(&budget);
+            builder.push(octets, false).map(|()| builder.finish())
+        };
+        let body = build(&vec![b'x'; 2 * BODY_BLOCK_OCTETS]).unwrap();
         assert!(!budget.has_room());
-        assert_eq!(build(&[(b"y", false)], &budget).unwrap_err(), PoolEmpty);
+        assert_eq!(build(b"y").unwrap_err(), PoolEmpty);
         drop(body);
         assert_eq!(budget.taken(), 0);
-        assert!(build(&[(b"y", false)], &budget).is_ok());
+        assert!(build(b"y").is_ok());
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Reading borrows from the line and allocates nothing. A fault is told as the reply it becomes.
 
-use super::address::{ForwardPath, ReversePath, is_address_literal, is_domain_name};
+use super::address::{ForwardPath, ReversePath, is_address_literal, is_domain_name, is_dot_string};
 use super::{Reply, decode_xtext, replies};
-use crate::limits::{DOMAIN_OCTETS, ENVID_OCTETS, ORCPT_OCTETS};
-use memchr::memchr;
+use crate::limits::{
+    CHECKPOINT_ID_OCTETS, DOMAIN_OCTETS, ENVID_OCTETS, ORCPT_OCTETS, TRANSID_OCTETS,
+};
+use memchr::{memchr, memrchr};
 
 /// What a command line asks for, by its first word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub enum Verb {
     Rcpt,
     /// DATA.
     Data,
+    /// BDAT (RFC 3030).
+    Bdat,
     /// RSET.
     Rset,
     /// NOOP.
@@ -32,7 +36,15 @@ pub enum Verb {
     Help,
     /// QUIT.
     Quit,
-    /// A command that is known and not done: EXPN, TURN, ETRN, SEND, SOML, SAML, AUTH, STARTTLS.
+    /// STARTTLS (RFC 3207).
+    StartTls,
+    /// RESUME (draft-fanf-smtp-rfc1845bis-01).
+    Resume,
+    /// XCLIENT (Postfix).
+    Xclient,
+    /// XFORWARD (Postfix).
+    Xforward,
+    /// A command that is known and not done: EXPN, TURN, ETRN, SEND, SOML, SAML, AUTH.
     NotDone,
     /// HTTP, or a header field where a command belongs: a body or a browser, not a mail client.
     NotSmtp,
@@ -49,6 +61,16 @@ pub struct Offers {
     pub smtputf8: bool,
     /// DSN (RFC 3461).
     pub dsn: bool,
+    /// BINARYMIME (RFC 3030).
+    pub binarymime: bool,
+    /// PRDR (draft-hall-prdr-00).
+    pub prdr: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub requiretls: bool,
+    /// RESUME (draft-fanf-smtp-rfc1845bis-01).
+    pub resume: bool,
+    /// CHECKPOINT (RFC 1845).
+    pub checkpoint: bool,
 }
 
 /// MAIL's argument.
@@ -62,10 +84,18 @@ pub struct Mail<'a> {
     pub body: BodyKind,
     /// SMTPUTF8 was given.
     pub smtputf8: bool,
+    /// PRDR was given.
+    pub prdr: bool,
+    /// REQUIRETLS was given.
+    pub requiretls: bool,
     /// RET.
     pub ret: Option<Ret>,
     /// ENVID, as it came (xtext, checked).
     pub envid: Option<&'a [u8]>,
+    /// TRANSID, without its angle brackets.
+    pub transid: Option<&'a [u8]>,
+    /// TRANSOFF, in octets.
+    pub transoff: Option<u64>,
 }
 
 /// RCPT's argument.
@@ -142,14 +172,17 @@ impl Verb {
             b"MAIL" => Verb::Mail,
             b"RCPT" => Verb::Rcpt,
             b"DATA" => Verb::Data,
+            b"BDAT" => Verb::Bdat,
             b"RSET" => Verb::Rset,
             b"NOOP" => Verb::Noop,
             b"VRFY" => Verb::Vrfy,
             b"HELP" => Verb::Help,
             b"QUIT" => Verb::Quit,
-            b"EXPN" | b"TURN" | b"ETRN" | b"SEND" | b"SOML" | b"SAML" | b"AUTH" | b"STARTTLS" => {
-                Verb::NotDone
-            }
+            b"STARTTLS" => Verb::StartTls,
+            b"RESUME" => Verb::Resume,
+            b"XCLIENT" => Verb::Xclient,
+            b"XFORWARD" => Verb::Xforward,
+            b"EXPN" | b"TURN" | b"ETRN" | b"SEND" | b"SOML" | b"SAML" | b"AUTH" => Verb::NotDone,
             _ => Verb::Unknown,
         }
     }
@@ -189,11 +222,22 @@ impl<'a> Mail<'a> {
             size_octets: None,
             body: BodyKind::Unsaid,
             smtputf8: false,
+            prdr: false,
+            requiretls: false,
             ret: None,
             envid: None,
+            transid: None,
+            transoff: None,
         };
         for parameter in parameters(rest) {
-            mail.take(Parameter::read(parameter)?, offers)?;
+            mail.take(Parameter::read(parameter, offers)?, offers)?;
+        }
+        // draft-fanf-smtp-rfc1845bis-01 2.3: TRANSID and TRANSOFF, both, once each; 3.2: TRANSID alone
+        // is the form of CHECKPOINT.
+        match (mail.transid, mail.transoff) {
+            (None, Some(_)) => return Err(replies::BAD_PARAMETER),
+            (Some(_), None) if !offers.checkpoint => return Err(replies::BAD_PARAMETER),
+            _ => {}
         }
         match mail.reverse_path {
             ReversePath::Mailbox(mailbox) if mailbox.needs_smtputf8() && !mail.smtputf8 => {
@@ -214,11 +258,28 @@ impl<'a> Mail<'a> {
             self.body = match needed(value)? {
                 kind if kind.eq_ignore_ascii_case(b"7BIT") => BodyKind::SevenBit,
                 kind if kind.eq_ignore_ascii_case(b"8BITMIME") => BodyKind::EightBitMime,
+                kind if offers.binarymime && kind.eq_ignore_ascii_case(b"BINARYMIME") => {
+                    BodyKind::BinaryMime
+                }
                 _ => return Err(replies::BAD_PARAMETER),
             };
         } else if offers.smtputf8 && is(b"SMTPUTF8") {
             once(!self.smtputf8 && value.is_none())?;
             self.smtputf8 = true;
+        } else if offers.prdr && is(b"PRDR") {
+            once(!self.prdr && value.is_none())?;
+            self.prdr = true;
+        } else if offers.requiretls && is(b"REQUIRETLS") {
+            // RFC 8689 2: the parameter has no value.
+            once(!self.requiretls && value.is_none())?;
+            self.requiretls = true;
+        } else if (offers.resume || offers.checkpoint) && is(b"TRANSID") {
+            once(self.transid.is_none())?;
+            let octets_max = if offers.resume { TRANSID_OCTETS } else { CHECKPOINT_ID_OCTETS };
+            self.transid = Some(transid(needed(value)?, octets_max)?);
+        } else if offers.resume && is(b"TRANSOFF") {
+            once(self.transoff.is_none())?;
+            self.transoff = Some(size(needed(value)?)?);
         } else if offers.dsn && is(b"RET") {
             once(self.ret.is_none())?;
             self.ret = Some(match needed(value)? {
@@ -228,12 +289,34 @@ impl<'a> Mail<'a> {
             });
         } else if offers.dsn && is(b"ENVID") {
             once(self.envid.is_none())?;
-            self.envid = Some(xtext_of(needed(value)?, ENVID_OCTETS)?);
+            self.envid = Some(envelope_id(needed(value)?)?);
         } else {
             return Err(replies::UNKNOWN_PARAMETER);
         }
         Ok(())
     }
+}
+
+/// RESUME's argument: the id without its angle brackets.
+///
+/// draft-fanf-smtp-rfc1845bis-01 2.2: resume-command = "RESUME" SP transid-value.
+pub fn resume_id(argument: &[u8]) -> Result<&[u8], Reply> {
+    transid(argument, TRANSID_OCTETS).map_err(|_| replies::BAD_ARGUMENT)
+}
+
+/// draft-fanf-smtp-rfc1845bis-01 2.2: transid-value = "<" transid-spec ">"; transid-spec =
+/// dot-string "@" domain, opaque, of so many characters at most.
+fn transid(value: &[u8], octets_max: usize) -> Result<&[u8], Reply> {
+    let spec = value.strip_prefix(b"<").and_then(|rest| rest.strip_suffix(b">"));
+    let good = |spec: &&[u8]| {
+        let at = memrchr(b'@', spec).unwrap_or(0);
+        spec.is_ascii()
+            && spec.len() <= octets_max
+            && is_dot_string(&spec[..at])
+            && spec[..at].split(|octet| *octet == b'.').all(|atom| !atom.is_empty())
+            && is_domain_name(spec.get(at + 1..).unwrap_or_default())
+    };
+    spec.filter(good).ok_or(replies::BAD_PARAMETER)
 }
 
 impl<'a> Rcpt<'a> {
@@ -243,7 +326,7 @@ impl<'a> Rcpt<'a> {
         let (forward_path, rest) = ForwardPath::read(path).map_err(|_| replies::BAD_RECIPIENT)?;
         let mut rcpt = Rcpt { forward_path, notify: None, orcpt: None };
         for parameter in parameters(rest) {
-            rcpt.take(Parameter::read(parameter)?, offers)?;
+            rcpt.take(Parameter::read(parameter, offers)?, offers)?;
         }
         match rcpt.forward_path {
             ForwardPath::Mailbox(mailbox) if mailbox.needs_smtputf8() && !smtputf8 => {
@@ -297,7 +380,12 @@ struct Parameter<'a> {
 impl<'a> Parameter<'a> {
     /// RFC 5321 4.1.2: esmtp-keyword is letters, digits and hyphens, and does not begin with a
     /// hyphen; esmtp-value is any printable octet but `=`.
-    fn read(text: &'a [u8]) -> Result<Parameter<'a>, Reply> {
+    fn read(text: &'a [u8], offers: Offers) -> Result<Parameter<'a>, Reply> {
+        // RFC 5321 2.2.1: extensions are known after EHLO only; what stands here then is no
+        // parameter, well formed or not.
+        if !offers.extended {
+            return Err(replies::UNKNOWN_PARAMETER);
+        }
         let (keyword, value) = match memchr(b'=', text) {
             Some(at) => (&text[..at], Some(&text[at + 1..])),
             None => (text, None),
@@ -343,12 +431,14 @@ fn size(value: &[u8]) -> Result<u64, Reply> {
     Ok(value.iter().fold(0, add))
 }
 
-fn xtext_of(value: &[u8], octets_max: usize) -> Result<&[u8], Reply> {
-    let good = value.len() <= octets_max && decode_xtext(value).is_some();
-    if good { Ok(value) } else { Err(replies::BAD_PARAMETER) }
+/// RFC 3461 4.4: an envelope identifier, before its encoding, consists of printable US-ASCII.
+fn envelope_id(value: &[u8]) -> Result<&[u8], Reply> {
+    let ascii = decode_xtext(value).is_some_and(|decoded| decoded.is_ascii());
+    if ascii && value.len() <= ENVID_OCTETS { Ok(value) } else { Err(replies::BAD_PARAMETER) }
 }
 
-/// RFC 3461 4.2: original-recipient-address = addr-type ";" xtext.
+/// RFC 3461 4.2: original-recipient-address = addr-type ";" xtext. Octets over 127 are let through,
+/// since Postfix encodes the UTF-8 of an internationalized address so, whatever the type.
 fn original_recipient(value: &[u8]) -> Result<&[u8], Reply> {
     let semicolon = memchr(b';', value).ok_or(replies::BAD_PARAMETER)?;
     let (kind, address) = (&value[..semicolon], &value[semicolon + 1..]);
@@ -357,18 +447,27 @@ fn original_recipient(value: &[u8]) -> Result<&[u8], Reply> {
     if !kind_ok || value.len() > ORCPT_OCTETS {
         return Err(replies::BAD_PARAMETER);
     }
-    xtext_of(address, ORCPT_OCTETS).map(|_| value)
+    decode_xtext(address).map(|_| value).ok_or(replies::BAD_PARAMETER)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ALL: Offers = Offers { extended: true, smtputf8: true, dsn: true };
+    const ALL: Offers = Offers {
+        extended: true,
+        smtputf8: true,
+        dsn: true,
+        binarymime: true,
+        prdr: true,
+        requiretls: true,
+        resume: true,
+        checkpoint: false,
+    };
 
     #[test]
     fn verbs_in_any_case_with_blanks_behind() {
-        let table: [(&[u8], Verb, &[u8]); 12] = [
+        let table: [(&[u8], Verb, &[u8]); 14] = [
             (b"ehlo  a ", Verb::Ehlo, b" a"),
             (b"MaIl FROM:<>", Verb::Mail, b"FROM:<>"),
             (b"RSET  ", Verb::Rset, b""),
@@ -378,7 +477,9 @@ mod tests {
             (b"get /", Verb::NotSmtp, b"/"),
             (b"Subject: x", Verb::NotSmtp, b"x"),
             (b"Subject", Verb::Unknown, b""),
-            (b"STARTTLS", Verb::NotDone, b""),
+            (b"STARTTLS", Verb::StartTls, b""),
+            (b"bdat 1 LAST", Verb::Bdat, b"1 LAST"),
+            (b"AUTH PLAIN", Verb::NotDone, b"PLAIN"),
             (b"WIBBLEWOBBLE x", Verb::Unknown, b"x"),
             (b"\xf0\x9f\x92\xa9", Verb::Unknown, b""),
         ];
@@ -396,7 +497,7 @@ mod tests {
 
     // 501 for what is known and wrong or given twice, 555 for what is not known.
     #[test]
-    fn parameters_of_mail() {
+    fn a_21_parameters_of_mail() {
         let table = [
             ("FROM:<>", 250),
             ("from: <a@b> SIZE=1 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=abc+2B1", 250),
@@ -409,7 +510,7 @@ mod tests {
             ("FROM:<a@b> SIZE=1 SIZE=1", 501),
             ("FROM:<a@b> SIZE=-1", 501),
             ("FROM:<a@b> BODY=9BIT", 501),
-            ("FROM:<a@b> BODY=BINARYMIME", 501),
+            ("FROM:<a@b> BODY=BINARYMIME", 250),
             ("FROM:<a@b> BODY=8BITMIME BODY=7BIT", 501),
             ("FROM:<a@b> SMTPUTF8=1", 501),
             ("FROM:<a@b> =", 501),
@@ -418,9 +519,13 @@ mod tests {
             ("FROM:<a@b>\tSIZE=1", 501),
             ("FROM:<a@b> RET=ALL", 501),
             ("FROM:<a@b> ENVID=+0A", 501),
+            ("FROM:<a@b> ENVID=+C3+BC", 501),
             ("FROM:<a@b> AUTH=<>", 555),
             ("FROM:<a@b> WIBBLE=1", 555),
-            ("FROM:<a@b> PRDR", 555),
+            ("FROM:<a@b> PRDR REQUIRETLS", 250),
+            ("FROM:<a@b> PRDR=x", 501),
+            ("FROM:<a@b> PRDR PRDR", 501),
+            ("FROM:<a@b> REQUIRETLS=yes", 501),
             ("FROM:<a@b>SIZE=1", 501),
             ("FROM <a@b>", 501),
             ("a@b", 501),
@@ -430,16 +535,68 @@ mod tests {
         for (argument, code) in table {
             assert_eq!(mail_reply(argument, ALL), code, "{argument}");
         }
-        assert_eq!(mail_reply("FROM:<a@b> SIZE=1", Offers::default()), 555);
+        for parameter in ["SIZE=1", "=x", "WIBBLE", "SIZE="] {
+            let argument = format!("FROM:<a@b> {parameter}");
+            assert_eq!(mail_reply(&argument, Offers::default()), 555, "{parameter}");
+        }
+        let few = Offers { extended: true, ..Offers::default() };
+        for parameter in ["PRDR", "REQUIRETLS", "SMTPUTF8", "RET=FULL", "ENVID=a"] {
+            assert_eq!(mail_reply(&format!("FROM:<a@b> {parameter}"), few), 555, "{parameter}");
+        }
+        // RFC 3030 3: a value that was not offered is a bad one of a known parameter.
+        assert_eq!(mail_reply("FROM:<a@b> BODY=BINARYMIME", few), 501);
         let long = |n: usize| format!("FROM:<a@b> ENVID={}", "x".repeat(n));
         assert_eq!(mail_reply(&long(100), ALL), 250);
         assert_eq!(mail_reply(&long(101), ALL), 501);
+    }
+
+    // checkpoint 5: what is malformed or over length is 501, what was not offered 555.
+    #[test]
+    fn ids_and_offsets_of_transactions() {
+        let resume = ALL;
+        let both = Offers { checkpoint: true, ..ALL };
+        let checkpoint = Offers { resume: false, checkpoint: true, ..ALL };
+        let neither = Offers { resume: false, checkpoint: false, ..ALL };
+        let table = [
+            ("TRANSID=<x@y> TRANSOFF=0", [250, 250, 555, 555]),
+            ("transoff=99999999999999999999 transid=<a.b@c.example>", [250, 250, 555, 555]),
+            ("TRANSID=<x@y> TRANSOFF=123456789012345678901", [501, 501, 555, 555]),
+            ("TRANSID=<x@y>", [501, 250, 250, 555]),
+            ("TRANSOFF=0", [501, 501, 555, 555]),
+            ("TRANSID=<x@y> TRANSID=<x@y> TRANSOFF=0", [501, 501, 501, 555]),
+            ("TRANSID=<x@y> TRANSOFF=0 TRANSOFF=0", [501, 501, 555, 555]),
+            ("TRANSID=x@y TRANSOFF=0", [501, 501, 501, 555]),
+            ("TRANSID=<x> TRANSOFF=0", [501, 501, 501, 555]),
+            ("TRANSID=<@y> TRANSOFF=0", [501, 501, 501, 555]),
+            ("TRANSID=<x@> TRANSOFF=0", [501, 501, 501, 555]),
+            ("TRANSID=<x..z@y> TRANSOFF=0", [501, 501, 501, 555]),
+            ("TRANSID TRANSOFF=0", [501, 501, 501, 555]),
+            ("TRANSID=<x@y> TRANSOFF=-1", [501, 501, 555, 555]),
+        ];
+        for (parameters, codes) in table {
+            let argument = format!("FROM:<a@b> {parameters}");
+            let found =
+                [resume, both, checkpoint, neither].map(|offers| mail_reply(&argument, offers));
+            assert_eq!(found, codes, "{parameters}");
+        }
+        let id =
+            |octets: usize| format!("FROM:<> TRANSID=<{}@y> TRANSOFF=0", "x".repeat(octets - 2));
+        assert_eq!(mail_reply(&id(TRANSID_OCTETS), resume), 250);
+        assert_eq!(mail_reply(&id(TRANSID_OCTETS + 1), resume), 501);
+        let id = |octets: usize| format!("FROM:<> TRANSID=<{}@y>", "x".repeat(octets - 2));
+        assert_eq!(mail_reply(&id(CHECKPOINT_ID_OCTETS), checkpoint), 250);
+        assert_eq!(mail_reply(&id(CHECKPOINT_ID_OCTETS + 1), checkpoint), 501);
+        assert_eq!(resume_id(b"<x@y>"), Ok(&b"x@y"[..]));
+        for bad in [&b""[..], b"x@y", b"<x@y", b"<x@y> z", b"<>", b"< x@y>"] {
+            assert_eq!(resume_id(bad).map_err(|reply| reply.code()), Err(501), "{bad:?}");
+        }
     }
 
     #[test]
     fn parameters_of_rcpt() {
         let table = [
             ("TO:<a@b> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;a+40b", 250),
+            ("TO:<a@b> ORCPT=rfc822;j+C3+BCrgen+40b", 250),
             ("TO:<a@b> NOTIFY=never", 250),
             ("TO:<a@b> NOTIFY=NEVER,FAILURE", 501),
             ("TO:<a@b> NOTIFY=", 501),

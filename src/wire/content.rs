@@ -19,8 +19,8 @@ pub trait ContentSink {
     /// stuffed dot, which is not part of the content.
     fn content(&mut self, wire: &[u8], dot_stuffed: bool);
 
-    /// The content is malformed by the newline policy. What follows is read, but the message must
-    /// not be accepted.
+    /// The content is malformed by the newline policy, behind what was handed on. What follows is
+    /// read, but the message must not be accepted.
     fn malformed(&mut self);
 }
 
@@ -93,6 +93,7 @@ impl Framer {
                     at += 1;
                 }
                 State::Cr => {
+                    run.hand_on(at, sink);
                     sink.malformed();
                     self.state = State::Text;
                 }
@@ -130,6 +131,7 @@ impl Framer {
                 at + 1
             }
             _ => {
+                run.hand_on(at, sink);
                 sink.malformed();
                 at + 1
             }
@@ -206,6 +208,8 @@ mod tests {
         wire: Vec<u8>,
         content: Vec<u8>,
         malformed: bool,
+        /// Octets handed on before the content was found to be malformed.
+        wire_before: usize,
         /// Octets behind the end mark; `None` while it has not come.
         behind: Option<Vec<u8>>,
     }
@@ -218,6 +222,9 @@ mod tests {
         }
 
         fn malformed(&mut self) {
+            if !self.malformed {
+                self.wire_before = self.wire.len();
+            }
             self.malformed = true;
         }
     }
@@ -244,8 +251,11 @@ mod tests {
     }
 
     fn check(stream: &[u8], newlines: Newlines, expected: Option<(&[u8], &[u8])>, behind: &[u8]) {
+        let octet_by_octet = collect(stream, newlines, 1);
         for size in 1..=stream.len() {
             let collected = collect(stream, newlines, size);
+            // Which of two faults comes first must not depend on the cut.
+            assert_eq!(collected.wire_before, octet_by_octet.wire_before);
             let shown = stream.escape_ascii();
             assert_eq!(collected.behind.as_deref(), Some(behind), "{shown} by {size}");
             assert_eq!(collected.malformed, expected.is_none(), "{shown} by {size}");
@@ -280,7 +290,7 @@ mod tests {
 
     // none of these ends the data, and each makes the message malformed.
     #[test]
-    fn false_end_marks_in_reject_mode() {
+    fn a_13_false_end_marks_in_reject_mode() {
         let false_marks: [&[u8]; 14] = [
             b"\n.\n",
             b"\n.\r\n",
@@ -305,7 +315,7 @@ mod tests {
 
     // what was made of bare LF can be no end mark further on.
     #[test]
-    fn normalized_content_is_stuffed_again() {
+    fn a_14_normalized_content_is_stuffed_again() {
         let table: [(&[u8], &[u8]); 7] = [
             (b"one\n.\nMAIL\r\n", b"one\r\n..\r\nMAIL\r\n"),
             (b"one\n.\r\nMAIL\r\n", b"one\r\n..\r\nMAIL\r\n"),
@@ -335,6 +345,80 @@ mod tests {
         }
         for malformed in [&b"a\rb\r\n"[..], b"a\0\r\n", b"a\r\n.\r\r\n"] {
             check(&[malformed, b".\r\n"].concat(), Newlines::Normalize, None, b"");
+        }
+    }
+
+    /// What stands before the end mark, and what behind it: RFC 5321 4.1.1.4 by the letter.
+    fn divided(stream: &[u8]) -> (&[u8], &[u8]) {
+        let mark = b"\r\n.\r\n";
+        match stream.strip_prefix(&mark[2..]) {
+            Some(behind) => (b"", behind),
+            None => {
+                let at = memchr::memmem::find(stream, mark).expect("the test's own end mark");
+                (&stream[..at + 2], &stream[at + mark.len()..])
+            }
+        }
+    }
+
+    /// Whether a CR without its LF, or a NUL, is in it; with `lf`, an LF without its CR, too.
+    fn is_malformed(content: &[u8], lf: bool) -> bool {
+        content.iter().enumerate().any(|(at, octet)| match octet {
+            b'\r' => content.get(at + 1) != Some(&b'\n'),
+            b'\n' => lf && (at == 0 || content[at - 1] != b'\r'),
+            octet => *octet == 0,
+        })
+    }
+
+    /// Wire form and content of lines that end with CRLF or a bare LF: a dot is un-stuffed behind
+    /// CRLF only, one that is alone before a bare LF not even there, and every line that begins with
+    /// a dot is stuffed.
+    fn normalized(content: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let (mut wire, mut plain, mut behind_crlf) = (Vec::new(), Vec::new(), true);
+        for ended in content.split_inclusive(|octet| *octet == b'\n') {
+            let crlf = ended.ends_with(b"\r\n");
+            let line = &ended[..ended.len() - if crlf { 2 } else { 1 }];
+            let stuffed = behind_crlf && (crlf || line != b".");
+            let text = if stuffed { line.strip_prefix(b".").unwrap_or(line) } else { line };
+            plain.extend([text, b"\r\n"].concat());
+            // What was stuffed stays as it came, though no dot follows the stuffed one.
+            let dot: &[u8] =
+                if line.starts_with(b".") && text.len() == line.len() { b"." } else { b"" };
+            wire.extend([dot, line, b"\r\n"].concat());
+            behind_crlf = crlf;
+        }
+        (wire, plain)
+    }
+
+    // every content of up to seven octets that can be dangerous, against a reading of it
+    // that knows no states.
+    #[test]
+    fn a_13_a_14_every_short_content_is_read_as_the_rules_have_it() {
+        let alphabet = *b"\r\n.a\0";
+        for length in 0..=7u32 {
+            for number in 0..alphabet.len().pow(length) {
+                let octet = |place| alphabet[number / alphabet.len().pow(place) % alphabet.len()];
+                let stream: Vec<u8> =
+                    (0..length).map(octet).chain(*b"\r\n.\r\nRSET\r\n.\r\n").collect();
+                let (content, behind) = divided(&stream);
+                for size in [1, 3, stream.len()] {
+                    let shown = format!("{} by {size}", stream.escape_ascii());
+                    let reject = collect(&stream, Newlines::Reject, size);
+                    assert_eq!(reject.behind.as_deref(), Some(behind), "{shown}");
+                    assert_eq!(reject.malformed, is_malformed(content, true), "{shown}");
+                    let normalize = collect(&stream, Newlines::Normalize, size);
+                    assert_eq!(normalize.behind.as_deref(), Some(behind), "{shown}");
+                    assert_eq!(normalize.malformed, is_malformed(content, false), "{shown}");
+                    if !normalize.malformed {
+                        let (wire, plain) = normalized(content);
+                        assert_eq!(
+                            normalize.wire.escape_ascii().to_string(),
+                            wire.escape_ascii().to_string(),
+                            "{shown}"
+                        );
+                        assert_eq!(normalize.content, plain, "{shown}");
+                    }
+                }
+            }
         }
     }
 }

@@ -154,7 +154,7 @@ mod tests {
 
     // a command of 4,096 octets passes, of 4,097 does not, and a line without end is bounded.
     #[test]
-    fn a_line_may_have_4096_octets_and_no_more() {
+    fn a_19_a_line_may_have_4096_octets_and_no_more() {
         let longest = [vec![b'x'; COMMAND_LINE_OCTETS - 2], b"\r\nNOOP\r\n".to_vec()].concat();
         let longer = [vec![b'x'; COMMAND_LINE_OCTETS - 1], b"\r\nNOOP\r\n".to_vec()].concat();
         for size in [1, 2, 3, 1_000, 4_095, 4_096, 4_097, 10_000] {

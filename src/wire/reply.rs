@@ -78,6 +78,12 @@ impl Reply {
         Reply { text: text.into(), ..self.clone() }
     }
 
+    /// The same reply without its enhanced code.
+    #[must_use]
+    pub fn without_enhanced(&self) -> Reply {
+        Reply { enhanced: None, ..self.clone() }
+    }
+
     /// The three digits.
     pub fn code(&self) -> u16 {
         self.code

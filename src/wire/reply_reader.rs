@@ -102,12 +102,14 @@ impl ReplyReader {
             }
             None => &printable,
         };
-        if self.lines > 0 && self.text.len() < HOP_REPLY_KEPT_OCTETS {
-            self.text.push('\n');
+        // A line is kept whole or not at all: half of one could say something else (`SIZE 1`).
+        if self.text.len() + 1 + text.len() <= HOP_REPLY_KEPT_OCTETS {
+            if self.lines > 0 {
+                self.text.push('\n');
+            }
+            self.text.push_str(text);
         }
         self.lines += 1;
-        let room = HOP_REPLY_KEPT_OCTETS.saturating_sub(self.text.len());
-        self.text.push_str(&text[..text.len().min(room)]);
     }
 
     fn take_reply(&mut self) -> Reply {
@@ -160,6 +162,18 @@ mod tests {
                 assert_eq!(read(stream, size), expected, "{} by {size}", stream.escape_ascii());
             }
         }
+    }
+
+    // A line that says how large a message may be says nothing if it does not fit.
+    #[test]
+    fn lines_of_a_long_reply_are_kept_whole() {
+        let line = format!("250-{}\r\n", "x".repeat(990));
+        let stream = format!("250-a\r\n{line}{line}{line}250-SIZE 1234567890\r\n250 b\r\n");
+        let kept = "x".repeat(990);
+        assert_eq!(
+            read(stream.as_bytes(), 7),
+            [format!("250 a\n{kept}\n{kept}\nSIZE 1234567890\nb")]
+        );
     }
 
     // 1,000 octets a line, 64 KiB a reply, and no more.

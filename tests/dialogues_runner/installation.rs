@@ -2,15 +2,18 @@
 
 use super::vector::{Setting, Vector};
 use postern::policy::{
-    Action, Class, ClassId, Domain, Line, Pattern, Place, Policy, Recipients, RouteId, When,
+    Action, Class, ClassId, Domain, Line, LocalParts, Place, Policy, Recipients, RouteId, When,
 };
 use postern::relay::{Address, NextHop, Protocol, Route, Routes};
 use postern::scan::{RuleSpec, Rules, Score, Surface, TagId, TagSet, Tags};
-use postern::session::{Listener, Mixed, Offer, Tables};
+use postern::session::{
+    Listener, ListenerTls, Mixed, Networks, Offer, ResumeLevel, Tables, TlsMode, Trust,
+};
+use postern::tls::{ClientTls, HopTrust, Identity, Pem, ServerTls};
 use postern::tools::sink::{KeptMessage, Script};
 use postern::wire::{Newlines, Reply, replies};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// The server's name.
@@ -32,6 +35,8 @@ const QUARANTINE: RouteId = RouteId::at(1);
 pub struct Installation {
     pub listeners: Vec<Arc<Listener>>,
     pub tables: Arc<Tables>,
+    /// What the next hop offers and answers.
+    pub script: Arc<Script>,
 }
 
 impl Installation {
@@ -53,9 +58,51 @@ impl Installation {
         let listener = |name: &str, protocol| {
             Arc::new(Listener { name: name.to_owned(), protocol, ..settings.clone() })
         };
-        let listeners = vec![listener("smtp", Protocol::Smtp), listener("lmtp", Protocol::Lmtp)];
-        Installation { listeners, tables: Arc::new(tables()) }
+        let trusting = |name: &str, trust: Trust| {
+            Arc::new(Listener { name: name.to_owned(), trust, ..settings.clone() })
+        };
+        let told = Trust { xclient: here(), xforward: here(), ..settings.trust.clone() };
+        let listeners = vec![
+            listener("smtp", Protocol::Smtp),
+            listener("lmtp", Protocol::Lmtp),
+            trusting("smtp-proxy", Trust { proxy: here(), ..settings.trust.clone() }),
+            trusting("smtp-xclient", told),
+        ];
+        let script = Arc::new(script(settings.binarymime == Offer::Always));
+        Installation { listeners, tables: Arc::new(tables()), script }
     }
+}
+
+/// Where clients and peers of the installation are.
+fn here() -> Networks {
+    Networks::new(vec!["127.0.0.0/8".parse().expect("a network")])
+}
+
+/// 2026-11-24, within the period of the certificate.
+const TODAY: i64 = 1_795_500_000;
+
+/// The server's certificate: made once, good for its name.
+fn server_tls() -> Arc<ServerTls> {
+    static TLS: LazyLock<Arc<ServerTls>> = LazyLock::new(|| {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let parameters = rcgen::CertificateParams::new(vec![HOSTNAME.to_owned()]).expect("a name");
+        let certificate = parameters.self_signed(&key).expect("a certificate").pem();
+        let key = key.serialize_pem();
+        let identity = Identity {
+            certificates: Pem { path: "cert.pem", octets: certificate.as_bytes() },
+            key: Pem { path: "key.pem", octets: key.as_bytes() },
+        };
+        Arc::new(ServerTls::from_pem(&[identity], None, TODAY).expect("it was just made"))
+    });
+    Arc::clone(&TLS)
+}
+
+/// What clients do handshakes with; any certificate is good.
+pub fn client_tls() -> &'static ClientTls {
+    static TLS: LazyLock<ClientTls> = LazyLock::new(|| {
+        ClientTls::from_pem(HOSTNAME, HopTrust::Anybody, None, TODAY).expect("nothing is needed")
+    });
+    &TLS
 }
 
 /// The settings of a vector that sets nothing.
@@ -64,6 +111,8 @@ pub fn base_listener() -> Listener {
         size_octets_max: 100_000,
         messages_max: 100,
         quarantine: Some(QUARANTINE),
+        trust: Trust { resume: here(), ..Trust::default() },
+        tls: Some(ListenerTls { server: server_tls(), mode: TlsMode::Offered }),
         smtputf8: Offer::Always,
         dsn: Offer::Always,
         binarymime: Offer::Never,
@@ -77,19 +126,22 @@ pub fn routes(next_hop: Address, protocol: Protocol, quarantine: PathBuf) -> Rou
     Routes {
         hostname: HOSTNAME.to_owned(),
         routes: vec![
-            Route { name: "next-hop".to_owned(), to },
-            Route { name: "quarantine".to_owned(), to: NextHop::Maildir(quarantine) },
+            Route::new("next-hop", to),
+            Route::new("quarantine", NextHop::Maildir(quarantine)),
         ],
     }
 }
 
-/// What the next hop answers.
-pub fn script() -> Result<Arc<Script>, String> {
+/// What the next hop offers, which is what the gateway may offer, and what it answers.
+fn script(binarymime: bool) -> Script {
     let mut script = Script::default();
     for line in ["late450=end:450 4.2.0 busy", "late550=end:550 5.2.0 no", "slow1=late:1000"] {
-        script.add(line).map_err(|fault| fault.to_string())?;
+        script.add(line).expect("the installation's own script");
     }
-    Ok(Arc::new(script))
+    if binarymime {
+        script.offers.add("BINARYMIME").expect("a keyword that sinks know");
+    }
+    script
 }
 
 /// The messages that a sink has taken for a recipient.
@@ -114,18 +166,27 @@ pub fn normal(address: &[u8]) -> Vec<u8> {
 
 fn tables() -> Tables {
     let mut tags = Tags::new();
-    let mut tag = |name| tags.intern(name).expect("there is room for two tags");
+    let mut tag = |name| tags.intern(name).expect("there is room for four tags");
     let (spam, malware) = (tag("spam"), tag("malware"));
+    let holds = vec![
+        (tag("slow"), Duration::from_millis(1_500)),
+        (tag("wait"), Duration::from_millis(6_000)),
+    ];
     let rule = |name: &str, literal: &str| RuleSpec {
         name: name.to_owned(),
         literals: vec![literal.as_bytes().to_vec()],
         surfaces: vec![Surface::Raw, Surface::Text, Surface::Part],
         tag: name.to_owned(),
         score: Score::ZERO,
-        observe: false,
+        ..RuleSpec::default()
     };
-    let rules = Rules::compile(tags, &[rule("spam", SPAM), rule("malware", VIRUS)])
-        .expect("the installation's own rules");
+    let marks = [
+        rule("spam", SPAM),
+        rule("malware", VIRUS),
+        rule("slow", "TEST*SCAN*DELAY*1500MS"),
+        rule("wait", "TEST*SCAN*DELAY*6000MS"),
+    ];
+    let rules = Rules::compile(tags, &marks).expect("the installation's own rules");
     let given =
         [spam, malware, Tags::SCAN_LATE].into_iter().fold(TagSet::default(), |mut given, tag| {
             given.insert(tag);
@@ -138,7 +199,8 @@ fn tables() -> Tables {
         classes(spam, malware),
         &given,
         Score::ZERO,
-    );
+    )
+    .with_holds(holds);
     Tables { policy, rules: Arc::new(rules) }
 }
 
@@ -172,23 +234,22 @@ fn domain() -> Domain {
         .iter()
         .flat_map(|(name, most)| (1..=*most).map(move |number| format!("{name}{number}")));
     let single = ["late450", "late550", "slow1"].map(str::to_owned);
-    let refused = [
-        ("full", Reply::new(452, 2, 2, "mailbox full")),
-        ("busy", Reply::new(450, 2, 0, "mailbox busy")),
-    ];
+    let names: Vec<String> = listed.chain(single).collect();
     Domain {
         route: NEXT_HOP,
-        recipients: Recipients::Listed(
-            listed.chain(single).map(|name| name.into_bytes().into()).collect(),
-        ),
+        recipients: Recipients::listed(names.iter().map(String::as_str)),
+        plus: None,
         class: STANDARD,
-        exceptions: vec![
-            (Pattern::read("postmaster"), LAX),
-            (Pattern::read("lax*"), LAX),
-            (Pattern::read("quar*"), QUARANTINED),
-            (Pattern::read("defer*"), DEFERRED),
-        ],
-        refused: refused.map(|(name, reply)| (name.as_bytes().into(), reply)).into_iter().collect(),
+        exceptions: LocalParts::of([
+            ("postmaster", LAX),
+            ("lax*", LAX),
+            ("quar*", QUARANTINED),
+            ("defer*", DEFERRED),
+        ]),
+        refused: LocalParts::of([
+            ("full", Reply::new(452, 2, 2, "mailbox full")),
+            ("busy", Reply::new(450, 2, 0, "mailbox busy")),
+        ]),
     }
 }
 
@@ -211,6 +272,30 @@ fn apply(listener: &mut Listener, setting: &Setting) -> Result<(), String> {
         "junk" => listener.junk_max = count()?,
         "smtputf8" => listener.smtputf8 = offer(switch()?),
         "dsn" => listener.dsn = offer(switch()?),
+        "binarymime" => listener.binarymime = offer(switch()?),
+        "prdr" => listener.prdr = switch()?,
+        "prdr353" => listener.prdr_353_after = span(value).ok_or_else(unknown)?,
+        "scan" => listener.scan_budget = span(value).ok_or_else(unknown)?,
+        "resume" => {
+            listener.resume = match value.as_str() {
+                "off" => ResumeLevel::Off,
+                "outcome" => ResumeLevel::Outcome,
+                "partial" => ResumeLevel::Partial,
+                _ => return Err(unknown()),
+            }
+        }
+        "checkpoint" => listener.checkpoint = switch()?,
+        "replay" => listener.replay = switch()?,
+        "starttls" => {
+            if !switch()? {
+                listener.tls = None;
+            }
+        }
+        "require-tls" => {
+            if let (true, Some(tls)) = (switch()?, &mut listener.tls) {
+                tls.mode = TlsMode::Required;
+            }
+        }
         "idle" => listener.idle_timeout = span(value).ok_or_else(unknown)?,
         "banner-pause" => listener.banner_pause = span(value).ok_or_else(unknown)?,
         "early-talk" => {
@@ -245,21 +330,7 @@ fn apply(listener: &mut Listener, setting: &Setting) -> Result<(), String> {
 }
 
 /// Settings of features that are not there yet, with the values that ask for nothing.
-const LATER_DEFAULTS: [(&str, &str); 13] = [
-    ("prdr", "on"),
-    ("prdr", "off"),
-    ("resume", "off"),
-    ("checkpoint", "off"),
-    ("starttls", "on"),
-    ("starttls", "off"),
-    ("require-tls", "off"),
-    ("maxconn", "1000"),
-    ("binarymime", "off"),
-    ("replay", "off"),
-    ("prdr353", "20s"),
-    ("scan", "30s"),
-    ("on-scan-fail", "defer"),
-];
+const LATER_DEFAULTS: [(&str, &str); 2] = [("maxconn", "1000"), ("on-scan-fail", "defer")];
 
 /// `300ms`, `20s`.
 fn span(text: &str) -> Option<Duration> {

@@ -1,6 +1,6 @@
 //! The stage in memory: the simulated world without faults, on its virtual clock.
 
-use super::installation::{Installation, normal, routes, script, taken_for};
+use super::installation::{Installation, normal, routes, taken_for};
 use super::stage::{Arrived, ConnectionId, Stage};
 use postern::now::Tick;
 use postern::relay::{Address, Protocol};
@@ -30,10 +30,16 @@ impl Memory {
     pub fn start(installation: &Installation, protocol: Protocol) -> Result<Memory, String> {
         let address = Address::Tcp((Ipv4Addr::LOCALHOST, 1).into());
         let routes = routes(address.clone(), protocol, "quarantine".into());
-        let sink = Sink { address, protocol, script: script()?, kept: Kept::default() };
-        let Installation { listeners, tables } = installation.clone();
-        let world =
+        let sink = Sink {
+            address,
+            protocol,
+            script: Arc::clone(&installation.script),
+            kept: Kept::default(),
+        };
+        let Installation { listeners, tables, .. } = installation.clone();
+        let mut world =
             World::new(listeners, tables, Arc::new(routes), vec![sink], 1, Faults::default());
+        world.keep_ledger();
         Ok(Memory { world, clients: Vec::new() })
     }
 

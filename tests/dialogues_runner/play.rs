@@ -1,11 +1,14 @@
 //! A dialogue is played: its lines are done and judged one after the other.
 
 use super::expand::{Names, latin1, octets_of};
+use super::installation::client_tls;
 use super::reply::{Inbox, Reply};
 use super::stage::{ConnectionId, Stage};
 use super::vector::{Holding, Line, Sent, Step, Vector};
 use fastrand::Rng;
+use postern::tls::TlsStream;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 use std::time::Duration;
 
 /// How writes are cut.
@@ -73,6 +76,8 @@ struct Connection {
     last_reply: Option<Reply>,
     /// It had its EOF or DROP: nothing more is expected of it.
     done: bool,
+    /// The client's side of TLS, once it has begun.
+    tls: Option<Box<TlsStream>>,
 }
 
 impl Play<'_> {
@@ -97,7 +102,7 @@ impl Play<'_> {
                 self.stage.advance(*span);
                 Ok(())
             }
-            Step::Tls => Err("TLS is not there yet".to_owned()),
+            Step::Tls => self.handshake(),
             Step::Connection { name, listener, from } => {
                 self.open(name, listener.as_deref(), *from)
             }
@@ -127,7 +132,14 @@ impl Play<'_> {
         let listener = listener.unwrap_or(&self.vector.listener);
         let id = self.stage.connect(listener, from.unwrap_or(Ipv4Addr::LOCALHOST.into()))?;
         let (name, inbox) = (name.to_owned(), Inbox::default());
-        self.connections.push(Connection { name, id, inbox, last_reply: None, done: false });
+        self.connections.push(Connection {
+            name,
+            id,
+            inbox,
+            last_reply: None,
+            done: false,
+            tls: None,
+        });
         self.current = self.connections.len() - 1;
         self.note(">>", "(connected)");
         Ok(())
@@ -153,18 +165,63 @@ impl Play<'_> {
         for line in octets.split_inclusive(|octet| *octet == b'\n') {
             self.note(">>", &latin1(line));
         }
-        let id = self.now().id;
-        let mut rest = octets.as_slice();
-        while !rest.is_empty() {
-            let length = match self.cut {
-                Cut::AsWritten => rest.len(),
-                Cut::EachOctet => 1,
-                Cut::Random(_) => self.chance.usize(1..=rest.len().min(60)),
-            };
-            self.stage.write(id, &rest[..length]);
-            rest = &rest[length..];
+        for piece in self.cut(&octets) {
+            match &mut self.now().tls {
+                None => self.write(&octets[piece]),
+                Some(tls) => {
+                    tls.send(&octets[piece]);
+                    let sealed = tls.take_sealed();
+                    for piece in self.cut(&sealed) {
+                        self.write(&sealed[piece]);
+                    }
+                }
+            }
         }
         Ok(())
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        let id = self.now().id;
+        self.stage.write(id, octets);
+    }
+
+    /// The pieces of a write.
+    fn cut(&mut self, octets: &[u8]) -> Vec<Range<usize>> {
+        let mut pieces = Vec::new();
+        let mut from = 0;
+        while from < octets.len() {
+            let left = octets.len() - from;
+            let length = match self.cut {
+                Cut::AsWritten => left,
+                Cut::EachOctet => 1,
+                Cut::Random(_) => self.chance.usize(1..=left.min(60)),
+            };
+            pieces.push(from..from + length);
+            from += length;
+        }
+        pieces
+    }
+
+    /// The client does a TLS handshake; any certificate is good.
+    fn handshake(&mut self) -> Result<(), String> {
+        let (current, until) = (self.current, self.stage.elapsed() + REPLY_TIMEOUT);
+        let tls = TlsStream::client(client_tls()).map_err(|fault| fault.to_string())?;
+        self.now().tls = Some(Box::new(tls));
+        self.note(">>", "(TLS)");
+        loop {
+            let Some(tls) = &mut self.now().tls else { return Ok(()) };
+            let (sealed, done) = (tls.take_sealed(), tls.facts().is_some());
+            for piece in self.cut(&sealed) {
+                self.write(&sealed[piece]);
+            }
+            if done {
+                return Ok(());
+            }
+            let left = until.saturating_sub(self.stage.elapsed());
+            if !self.receive(current, left) {
+                return Err("the TLS handshake did not come to its end".to_owned());
+            }
+        }
     }
 
     fn reply(&mut self, code: &str, pattern: Option<&str>) -> Result<(), String> {
@@ -210,7 +267,16 @@ impl Play<'_> {
     fn receive(&mut self, connection: usize, span: Duration) -> bool {
         let arrived = self.stage.wait(self.connections[connection].id, span);
         let came = !arrived.is_empty();
-        for arrived in arrived {
+        for mut arrived in arrived {
+            if let Some(tls) = &mut self.connections[connection].tls {
+                let mut plain = Vec::new();
+                // A fault ends the connection: the dialogue sees that.
+                let _ = tls.receive(&arrived.octets, &mut plain);
+                arrived.octets = plain;
+            }
+            if arrived.octets.is_empty() {
+                continue;
+            }
             for line in arrived.octets.split_inclusive(|octet| *octet == b'\n') {
                 self.note_of(connection, "<<", &latin1(line));
             }

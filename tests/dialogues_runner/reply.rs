@@ -1,7 +1,8 @@
 //! Replies of the server: cut out of the stream, and checked for their form.
 
 use super::expand::latin1;
-use super::stage::Arrived;
+use super::stage::{Arrived, ConnectionId, Stage};
+use std::time::Duration;
 
 /// What has come on one connection and was not judged yet.
 #[derive(Debug, Default)]
@@ -27,6 +28,33 @@ pub struct Reply {
 const LINE_OCTETS: usize = 512;
 
 impl Inbox {
+    /// The next replies of a connection, as they come.
+    ///
+    /// # Panics
+    /// When the server says what is no reply, or nothing for `patience`.
+    pub fn replies(
+        &mut self,
+        stage: &mut dyn Stage,
+        connection: ConnectionId,
+        count: usize,
+        patience: Duration,
+    ) -> Vec<Reply> {
+        let until = stage.elapsed() + patience;
+        let mut replies = Vec::new();
+        while replies.len() < count {
+            match self.next().unwrap() {
+                Some(reply) => replies.push(reply),
+                None => {
+                    assert!(stage.elapsed() < until, "{} of {count} replies", replies.len());
+                    for arrived in stage.wait(connection, patience) {
+                        self.push(arrived);
+                    }
+                }
+            }
+        }
+        replies
+    }
+
     pub fn push(&mut self, arrived: Arrived) {
         let begin = self.writes.last().map_or(0, |(end, _)| *end);
         self.writes.push((begin + arrived.octets.len() as u64, arrived.segments));

@@ -3,7 +3,7 @@
 //! One thread plays the client. Its sockets do not block: it reads whatever is there as soon as the
 //! kernel says so, also while it writes, and asks the kernel how many segments a read took in.
 
-use super::installation::{Installation, routes, script, taken_for};
+use super::installation::{Installation, routes, taken_for};
 use super::stage::{Arrived, ConnectionId, Stage};
 use postern::relay::{Address, Protocol};
 use postern::shard::gateway::{Gateway, GatewaySettings};
@@ -50,7 +50,8 @@ impl Sockets {
         let hop = TcpListener::bind(any).map_err(fault)?;
         let address = Address::Tcp(hop.local_addr().map_err(fault)?);
         let kept = Kept::default();
-        let sink = serve(hop, protocol, script()?, kept.clone()).map_err(fault)?;
+        let sink =
+            serve(hop, protocol, Arc::clone(&installation.script), kept.clone()).map_err(fault)?;
         let quarantine = tempfile::tempdir().map_err(fault)?;
         let listeners = &installation.listeners;
         let gateway = Gateway::start(GatewaySettings {
@@ -73,6 +74,15 @@ impl Sockets {
             clients: Vec::new(),
             began: Instant::now(),
         })
+    }
+
+    /// Waits until the gateway has greeted its next hop, as it does when it starts: from then on it
+    /// sends only what clients cause.
+    pub fn greeted(&self, patience: Duration) {
+        while self.kept.seen().greetings == 0 {
+            assert!(self.began.elapsed() < patience, "the next hop is not greeted");
+            std::thread::yield_now();
+        }
     }
 
     /// Send operations of the gateway, to clients and to the next hop.

@@ -519,8 +519,8 @@ fn a_83_each_recipient_of_a_retry_gets_its_own_stored_reply() {
         |addresses: &[&str], rules| Record { form: Form::Lmtp, rules, ..unnamed(1, addresses) };
     let done = |text| Some(Known::Done(told(text)));
     let refused = |text| Some(Known::Refused(told(text)));
-    type Row<'a> = (&'a [&'a str], u64, Vec<Option<Known>>);
-    let table: [Row<'_>; 5] = [
+    type Retry<'a> = (&'a [&'a str], u64, Vec<Option<Known>>);
+    let table: [Retry<'_>; 5] = [
         (&["a@x", "b@x", "c@x"], 7, vec![done("250 a"), refused("550 b"), None]),
         (&["b@x", "a@x"], 7, vec![refused("550 b"), done("250 a")]),
         (&["a@x", "d@x"], 7, vec![done("250 a"), None]),

@@ -3,54 +3,101 @@
 //! [`SinkSession`] is sans-IO, as everything that speaks a protocol here: the simulated world drives
 //! it in memory, [`serve()`] over sockets.
 
+mod final_replies;
+mod offers;
 mod script;
 mod serve;
 mod session;
 
-pub use script::{Script, ScriptFault, Scripted};
+pub use offers::{OfferFault, SinkOffers};
+pub use script::{Misdeed, Point, Script, ScriptFault, Scripted};
 pub use serve::{Serving, SinkListener, serve};
 pub use session::{SinkEffect, SinkSession};
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The messages that a sink has taken, in the order of its final replies.
+/// The messages that a sink has taken, in the order of its final replies, and what it has counted.
 #[derive(Clone, Debug, Default)]
 pub struct Kept {
-    messages: Arc<Mutex<Vec<KeptMessage>>>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    messages: Vec<KeptMessage>,
+    seen: Seen,
 }
 
 /// A message that a sink has taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeptMessage {
     /// The line of MAIL, with its parameters.
     pub mail: Vec<u8>,
+    /// The line of XCLIENT that was in force, if there was one.
+    pub xclient: Option<Vec<u8>>,
     /// The addresses for which the final reply was positive.
     pub recipients: Vec<Vec<u8>>,
     /// The content, un-stuffed.
     pub content: Vec<u8>,
+    /// It came by BDAT.
+    pub chunked: bool,
+}
+
+/// What a sink has counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Connections.
+    pub connections: u64,
+    /// Greetings: EHLO, LHLO and HELO, accepted or not.
+    pub greetings: u64,
+    /// MAIL commands that were accepted.
+    pub mails: u64,
+    /// RCPT commands, accepted or not.
+    pub rcpts: u64,
+    /// Parameters of both, by keyword in upper case; that of BODY with its value.
+    pub parameters: BTreeMap<String, u64>,
 }
 
 impl Kept {
     /// Keeps a message.
     pub fn push(&self, message: KeptMessage) {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        self.lock().messages.push(message);
     }
 
     /// How many messages are kept.
     pub fn count(&self) -> usize {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.lock().messages.len()
     }
 
     /// Takes all that is kept.
     pub fn take(&self) -> Vec<KeptMessage> {
-        std::mem::take(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.lock().messages)
     }
 
     /// A copy of all that is kept.
     pub fn messages(&self) -> Vec<KeptMessage> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().messages.clone()
+    }
+
+    /// A copy of what was kept behind the first so many.
+    pub fn since(&self, count: usize) -> Vec<KeptMessage> {
+        self.lock().messages.get(count..).unwrap_or_default().to_vec()
+    }
+
+    /// What was counted so far.
+    pub fn seen(&self) -> Seen {
+        self.lock().seen.clone()
+    }
+
+    fn count_seen(&self, count: impl FnOnce(&mut Seen)) {
+        count(&mut self.lock().seen);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -39,13 +39,18 @@ pub enum SinkListener {
 /// Serves all who connect, each from a thread of its own, until the answer is dropped.
 ///
 /// # Errors
-/// The acceptor's thread cannot be started.
+/// The acceptor's thread cannot be started, or the script offers STARTTLS, for which a sink on
+/// sockets has no certificate.
 pub fn serve(
     listener: impl Into<SinkListener>,
     protocol: Protocol,
     script: Arc<Script>,
     kept: Kept,
 ) -> io::Result<Serving> {
+    if script.offers.has("STARTTLS") {
+        let fault = "a sink on sockets has no certificate and cannot offer STARTTLS";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, fault));
+    }
     let listener = Arc::new(listener.into());
     let shared = Arc::new(Shared::default());
     let session = move || SinkSession::new(protocol, Arc::clone(&script), kept.clone());
@@ -178,7 +183,7 @@ fn converse(mut stream: &Stream, mut session: SinkSession, shared: &Shared) -> i
             match effect {
                 SinkEffect::Send(octets) => stream.write_all(&octets)?,
                 SinkEffect::Wait(span) if shared.wait(span) => session.resume(),
-                SinkEffect::Wait(_) | SinkEffect::Close => return Ok(()),
+                SinkEffect::Wait(_) | SinkEffect::Close | SinkEffect::StartTls(_) => return Ok(()),
             }
         }
         match stream.read(&mut octets)? {

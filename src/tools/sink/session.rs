@@ -1,10 +1,15 @@
 //! The server side of a sink, sans-IO.
+//!
+//! It reads commands by itself and not with the readers of [`crate::wire`]: it is there to find out
+//! what our own client does, and refuses each parameter, each command and each pipelined line that it
+//! has not offered.
 
-use super::script::{Script, Scripted};
+use super::final_replies::{Final, final_replies, late};
+use super::script::{Misdeed, Point, Script, Scripted};
 use super::{Kept, KeptMessage};
 use crate::relay::Protocol;
 use crate::wire::{
-    ContentSink, Framed, Framer, Line, LineReader, Mail, Newlines, Offers, Rcpt, Reply, Verb,
+    ContentSink, ForwardPath, Framed, Framer, Line, LineReader, Newlines, Reply, ReversePath,
     replies,
 };
 use std::sync::Arc;
@@ -18,11 +23,14 @@ pub struct SinkSession {
     kept: Kept,
     lines: LineReader,
     state: State,
+    /// The line of the XCLIENT in force.
+    xclient: Option<Vec<u8>>,
+    under_tls: bool,
+    mails: usize,
     pending: Vec<u8>,
     out: Vec<u8>,
     wait: Option<Duration>,
-    waiting: bool,
-    closed: bool,
+    ending: Ending,
 }
 
 /// What a sink wants done.
@@ -30,6 +38,8 @@ pub struct SinkSession {
 pub enum SinkEffect {
     /// Send these octets.
     Send(Vec<u8>),
+    /// Begin TLS, with these octets that came already; then call [`SinkSession::secured`].
+    StartTls(Vec<u8>),
     /// Call [`SinkSession::resume`] after this time.
     Wait(Duration),
     /// Close.
@@ -40,13 +50,39 @@ pub enum SinkEffect {
 enum State {
     Ready,
     Envelope(Message),
+    /// The content comes by DATA.
     Body(Box<(Message, Framer, Content)>),
+    /// So many octets of a chunk are to come; the last one or not.
+    Chunk {
+        message: Message,
+        left: u64,
+        last: bool,
+    },
+    /// The final reply is late.
+    Late(Message),
+    /// TLS is to be made; the driver was told.
+    Securing {
+        told: bool,
+    },
 }
 
+/// What becomes of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    GoesOn,
+    /// It is not answered any more.
+    Stalled,
+    Closing,
+    Closed,
+}
+
+/// A transaction.
 #[derive(Debug, Default)]
-struct Message {
-    mail: Vec<u8>,
-    recipients: Vec<Vec<u8>>,
+pub(super) struct Message {
+    pub kept: KeptMessage,
+    pub prdr: bool,
+    pub binary: bool,
+    pub malformed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -55,23 +91,29 @@ struct Content {
     malformed: bool,
 }
 
-const OFFERS: Offers = Offers { extended: true, smtputf8: true, dsn: true };
+/// A command did not go well, or it did.
+type Answer = Result<Reply, Reply>;
 
 impl SinkSession {
     /// A sink's side of a connection that was just made; its banner is the first effect.
     pub fn new(protocol: Protocol, script: Arc<Script>, kept: Kept) -> SinkSession {
-        SinkSession {
+        kept.count_seen(|seen| seen.connections += 1);
+        let mut session = SinkSession {
             protocol,
             script,
             kept,
             lines: LineReader::default(),
             state: State::Ready,
+            xclient: None,
+            under_tls: false,
+            mails: 0,
             pending: Vec::new(),
-            out: b"220 sink ready\r\n".to_vec(),
+            out: Vec::new(),
             wait: None,
-            waiting: false,
-            closed: false,
-        }
+            ending: Ending::GoesOn,
+        };
+        session.answer(Point::Banner, &Reply::bare(220, "sink ready"));
+        session
     }
 
     /// Takes octets of the client.
@@ -82,7 +124,16 @@ impl SinkSession {
 
     /// The wait that was asked for is over.
     pub fn resume(&mut self) {
-        self.end_of_data();
+        if let State::Late(message) = std::mem::replace(&mut self.state, State::Ready) {
+            self.finish(message);
+        }
+        self.run();
+    }
+
+    /// The handshake that [`SinkEffect::StartTls`] asked for is done.
+    pub fn secured(&mut self) {
+        self.under_tls = true;
+        self.state = State::Ready;
         self.run();
     }
 
@@ -94,39 +145,49 @@ impl SinkSession {
         if let Some(wait) = self.wait.take() {
             return Some(SinkEffect::Wait(wait));
         }
-        std::mem::take(&mut self.closed).then_some(SinkEffect::Close)
+        if let State::Securing { told } = &mut self.state
+            && !std::mem::replace(told, true)
+        {
+            return Some(SinkEffect::StartTls(std::mem::take(&mut self.pending)));
+        }
+        let closes = self.ending == Ending::Closing;
+        closes.then(|| {
+            self.ending = Ending::Closed;
+            SinkEffect::Close
+        })
     }
 
     fn run(&mut self) {
         let pending = std::mem::take(&mut self.pending);
         let mut input = pending.as_slice();
-        while !input.is_empty() && !self.waiting && !self.closed {
+        while !input.is_empty() && self.ending == Ending::GoesOn {
             match &mut self.state {
+                State::Late(_) | State::Securing { .. } => break,
+                State::Ready | State::Envelope(_) => self.next_line(&mut input),
                 State::Body(body) => {
-                    let (message, framer, content) = &mut **body;
+                    let (_, framer, content) = &mut **body;
                     match framer.feed(input, content) {
                         Framed::More => input = &[],
                         Framed::Ended(taken) => {
                             input = &input[taken..];
-                            self.wait = late(&self.script, message);
-                            self.waiting = self.wait.is_some();
-                            if !self.waiting {
-                                self.end_of_data();
-                            }
+                            self.end_mark();
                         }
                     }
                 }
-                _ => self.next_line(&mut input),
+                State::Chunk { message, left, .. } => {
+                    let here = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                    let (now, later) = input.split_at(here);
+                    message.kept.content.extend_from_slice(now);
+                    *left -= here as u64;
+                    input = later;
+                    if *left == 0 {
+                        self.chunk_ended();
+                    }
+                }
             }
         }
-        self.pending.extend_from_slice(input);
-    }
-
-    fn end_of_data(&mut self) {
-        self.waiting = false;
-        if let State::Body(body) = std::mem::replace(&mut self.state, State::Ready) {
-            let (message, _, content) = *body;
-            self.finish(message, content);
+        if self.ending == Ending::GoesOn {
+            self.pending.extend_from_slice(input);
         }
     }
 
@@ -134,126 +195,288 @@ impl SinkSession {
         let mut lines = std::mem::take(&mut self.lines);
         match lines.next(input) {
             None => {}
-            Some(Line::Whole(line)) => self.command(line),
+            Some(Line::Whole(line)) => self.command(line, !input.is_empty()),
             Some(_) => self.reply(&replies::BARE_CONTROL),
         }
         self.lines = lines;
     }
 
-    fn command(&mut self, line: &[u8]) {
-        let (verb, argument) = Verb::read(line);
-        match (verb, std::mem::replace(&mut self.state, State::Ready)) {
-            (Verb::Ehlo | Verb::Lhlo, _) => {
-                let text = "sink\nPIPELINING\nSIZE 0\n8BITMIME\nENHANCEDSTATUSCODES\nSMTPUTF8\nDSN";
-                self.reply(&Reply::bare(250, text));
-            }
-            (Verb::Helo, _) => self.reply(&Reply::bare(250, "sink")),
-            (Verb::Mail, State::Ready) => match Mail::read(argument, OFFERS) {
-                Ok(_) => {
-                    let message = Message { mail: line.to_vec(), recipients: Vec::new() };
-                    self.state = State::Envelope(message);
-                    self.reply(&replies::SENDER_OK);
-                }
-                Err(reply) => self.reply(&reply),
-            },
-            (Verb::Rcpt, State::Envelope(message)) => self.rcpt(argument, message),
-            (Verb::Data, State::Envelope(message)) if !message.recipients.is_empty() => {
-                let framer = Framer::new(Newlines::Reject);
-                self.state = State::Body(Box::new((message, framer, Content::default())));
-                self.reply(&replies::GO_AHEAD);
-            }
-            (Verb::Data, _) => self.reply(&replies::NO_RECIPIENTS_LMTP),
-            (Verb::Rset, _) => self.reply(&replies::OK),
-            (Verb::Noop, state) => {
-                self.state = state;
-                self.reply(&replies::OK);
-            }
-            (Verb::Quit, _) => {
-                self.reply(&replies::BYE);
-                self.closed = true;
-            }
-            (_, state) => {
-                self.state = state;
-                self.reply(&replies::MAIL_FIRST);
-            }
+    fn command(&mut self, line: &[u8], more_waits: bool) {
+        let end = memchr::memchr(b' ', line).unwrap_or(line.len());
+        let (verb, argument) = (line[..end].to_ascii_uppercase(), &line[end..]);
+        let verb = verb.as_slice();
+        // RFC 2920 3.1: nothing is pipelined that was not offered, and nothing behind a greeting.
+        let ends_group = matches!(verb, b"EHLO" | b"LHLO" | b"HELO" | b"XCLIENT");
+        let may_wait = self.script.offers.has("PIPELINING") && !ends_group;
+        if more_waits && !may_wait && !matches!(verb, b"BDAT" | b"STARTTLS") {
+            return self.reply(&OUT_OF_STEP);
         }
-    }
-
-    fn rcpt(&mut self, argument: &[u8], mut message: Message) {
-        let answer = match Rcpt::read(argument, OFFERS, true) {
-            Err(reply) => Err(reply),
-            Ok(rcpt) => {
-                let address = rcpt.forward_path.address();
-                let refusal =
-                    self.script.for_address(address).find_map(|scripted| match scripted {
-                        Scripted::AtRcpt(reply) => Some(reply.clone()),
-                        _ => None,
-                    });
-                refusal.map_or(Ok(address), Err)
+        let (point, answer) = match verb {
+            b"EHLO" | b"LHLO" | b"HELO" => {
+                self.state = State::Ready;
+                self.kept.count_seen(|seen| seen.greetings += 1);
+                let fits = (verb == b"LHLO") == (self.protocol == Protocol::Lmtp);
+                let answer =
+                    if fits { Ok(self.greeting(verb)) } else { Err(replies::WRONG_GREETING) };
+                (Point::Greeting, answer)
             }
+            b"STARTTLS" => return self.start_tls(),
+            b"XCLIENT" => (Point::Xclient, self.xclient(line)),
+            b"MAIL" => (Point::Mail, self.mail(line, argument)),
+            b"RCPT" => (Point::Rcpt, self.rcpt(argument)),
+            b"DATA" => (Point::Data, self.data()),
+            b"BDAT" => return self.bdat(argument),
+            b"RSET" => {
+                self.state = State::Ready;
+                (Point::Reset, Ok(replies::OK))
+            }
+            b"NOOP" => return self.reply(&replies::OK),
+            b"QUIT" => {
+                self.reply(&replies::BYE);
+                self.ending = Ending::Closing;
+                return;
+            }
+            _ => return self.reply(&replies::UNKNOWN_COMMAND),
         };
         match answer {
-            Ok(address) => {
-                message.recipients.push(address.to_vec());
-                self.reply(&replies::RECIPIENT_OK);
-            }
-            Err(reply) => self.reply(&reply),
+            Ok(reply) | Err(reply) => self.answer(point, &reply),
         }
-        self.state = State::Envelope(message);
     }
 
-    /// The end mark was read: the replies are given, and what they accept is kept.
-    fn finish(&mut self, message: Message, content: Content) {
-        let script = Arc::clone(&self.script);
-        let verdict = |address: &[u8]| -> Option<Reply> {
-            if content.malformed {
-                return Some(replies::BARE_NEWLINE);
-            }
-            script.for_address(address).find_map(|scripted| match scripted {
-                Scripted::AtEnd(reply) => Some(reply.clone()),
-                _ => None,
-            })
-        };
-        let verdicts: Vec<Option<Reply>> =
-            message.recipients.iter().map(|address| verdict(address)).collect();
-        let accepted = |index: &usize| match self.protocol {
-            Protocol::Lmtp => verdicts[*index].is_none(),
-            Protocol::Smtp => verdicts.iter().all(Option::is_none),
-        };
-        let taken: Vec<Vec<u8>> = (0..message.recipients.len())
-            .filter(accepted)
-            .map(|index| message.recipients[index].clone())
-            .collect();
-        if !taken.is_empty() {
-            let content = content.octets;
-            self.kept.push(KeptMessage { mail: message.mail, recipients: taken, content });
-        }
-        match self.protocol {
-            Protocol::Lmtp => {
-                for verdict in &verdicts {
-                    self.reply(verdict.as_ref().unwrap_or(&replies::MESSAGE_ACCEPTED));
+    fn greeting(&self, verb: &[u8]) -> Reply {
+        let mut text = "sink".to_owned();
+        if verb != b"HELO" {
+            let offers = &self.script.offers;
+            let withdrawn = offers.xclient_once && self.xclient.is_some();
+            for line in offers.lines(self.under_tls) {
+                if withdrawn && line.starts_with("XCLIENT") {
+                    continue;
                 }
+                text.push('\n');
+                text.push_str(line);
             }
-            Protocol::Smtp => {
-                let refusal = verdicts.into_iter().flatten().next();
-                self.reply(&refusal.unwrap_or(replies::MESSAGE_ACCEPTED));
+        }
+        Reply::bare(250, "").with_text(text)
+    }
+
+    fn start_tls(&mut self) {
+        if !self.script.offers.has("STARTTLS") || self.under_tls {
+            return self.answer(Point::StartTls, &replies::NOT_DONE);
+        }
+        let refused = matches!(self.script.misdeed(Point::StartTls), Some(Misdeed::Say(_)));
+        self.answer(Point::StartTls, &Reply::new(220, 0, 0, "ready for TLS"));
+        if !refused {
+            self.state = State::Securing { told: false };
+        }
+    }
+
+    fn xclient(&mut self, line: &[u8]) -> Answer {
+        if !self.script.offers.has("XCLIENT") {
+            return Err(replies::UNKNOWN_COMMAND);
+        }
+        if matches!(self.state, State::Envelope(_)) {
+            return Err(replies::NESTED_MAIL);
+        }
+        self.xclient = Some(line.to_vec());
+        Ok(Reply::new(220, 0, 0, "sink ready"))
+    }
+
+    fn mail(&mut self, line: &[u8], argument: &[u8]) -> Answer {
+        if !matches!(self.state, State::Ready) {
+            return Err(replies::NESTED_MAIL);
+        }
+        self.mails += 1;
+        if self.script.offers.limit("MAILMAX").is_some_and(|most| self.mails > most) {
+            self.ending = Ending::Closing;
+            return Err(replies::TOO_MANY_MESSAGES);
+        }
+        let path = behind(argument, b" FROM:").ok_or(replies::BAD_ARGUMENT)?;
+        let (_, rest) = ReversePath::read(path).map_err(|_| replies::BAD_SENDER)?;
+        let parameters = self.parameters(rest, true)?;
+        let has = |wanted: &str| parameters.iter().any(|one| one == wanted);
+        let declared = parameters.iter().find_map(|one| one.strip_prefix("SIZE="));
+        let octets = declared.and_then(|octets| octets.parse::<u64>().ok()).unwrap_or(0);
+        if self.script.offers.octets_max().is_some_and(|most| octets > most) {
+            return Err(replies::TOO_BIG);
+        }
+        self.kept.count_seen(|seen| seen.mails += 1);
+        let mail = line.to_vec();
+        self.state = State::Envelope(Message {
+            prdr: has("PRDR"),
+            binary: has("BODY=BINARYMIME"),
+            kept: KeptMessage { mail, xclient: self.xclient.clone(), ..KeptMessage::default() },
+            malformed: false,
+        });
+        Ok(replies::SENDER_OK)
+    }
+
+    /// The parameters of a command, in upper case; each must belong to what is offered.
+    fn parameters(&self, rest: &[u8], of_mail: bool) -> Result<Vec<String>, Reply> {
+        let words = rest.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
+        let mut parameters = Vec::new();
+        for word in words {
+            let text = String::from_utf8_lossy(word).to_ascii_uppercase();
+            let keyword = text.split('=').next().unwrap_or_default();
+            let extension = match (keyword, of_mail) {
+                ("SIZE", true) => "SIZE",
+                ("BODY", true) if text == "BODY=BINARYMIME" => "BINARYMIME",
+                ("BODY", true) => "8BITMIME",
+                ("SMTPUTF8", true) => "SMTPUTF8",
+                ("PRDR", true) => "PRDR",
+                ("REQUIRETLS", true) if self.under_tls => "REQUIRETLS",
+                ("RET" | "ENVID", true) | ("NOTIFY" | "ORCPT", false) => "DSN",
+                _ => return Err(replies::UNKNOWN_PARAMETER),
+            };
+            if !self.script.offers.has(extension) {
+                return Err(replies::UNKNOWN_PARAMETER);
             }
+            let counted = if keyword == "BODY" { text.clone() } else { keyword.to_owned() };
+            self.kept.count_seen(|seen| *seen.parameters.entry(counted).or_default() += 1);
+            parameters.push(text);
+        }
+        Ok(parameters)
+    }
+
+    fn rcpt(&mut self, argument: &[u8]) -> Answer {
+        self.kept.count_seen(|seen| seen.rcpts += 1);
+        let path = behind(argument, b" TO:").ok_or(replies::BAD_ARGUMENT)?;
+        let (path, rest) = ForwardPath::read(path).map_err(|_| replies::BAD_RECIPIENT)?;
+        self.parameters(rest, false)?;
+        let State::Envelope(message) = &mut self.state else {
+            return Err(replies::MAIL_FIRST);
+        };
+        let address = path.address();
+        let refusal = self.script.for_address(address).find_map(|scripted| match scripted {
+            Scripted::AtRcpt(reply) => Some(reply.clone()),
+            _ => None,
+        });
+        if let Some(reply) = refusal {
+            return Err(reply);
+        }
+        let most = self.script.offers.limit("RCPTMAX").unwrap_or(usize::MAX);
+        if message.kept.recipients.len() >= most {
+            return Err(replies::TOO_MANY_RECIPIENTS);
+        }
+        message.kept.recipients.push(address.to_vec());
+        Ok(replies::RECIPIENT_OK)
+    }
+
+    fn data(&mut self) -> Answer {
+        match std::mem::replace(&mut self.state, State::Ready) {
+            State::Envelope(message) if message.binary || message.kept.chunked => {
+                self.state = State::Envelope(message);
+                Err(OUT_OF_STEP)
+            }
+            State::Envelope(message) if !message.kept.recipients.is_empty() => {
+                let framer = Framer::new(Newlines::Reject);
+                self.state = State::Body(Box::new((message, framer, Content::default())));
+                Ok(replies::GO_AHEAD)
+            }
+            other => {
+                self.state = other;
+                Err(replies::NO_RECIPIENTS_LMTP)
+            }
+        }
+    }
+
+    /// RFC 3030 2: the octets of a chunk follow whatever is answered.
+    fn bdat(&mut self, argument: &[u8]) {
+        let text = String::from_utf8_lossy(argument).to_ascii_uppercase();
+        let mut words = text.split(' ').filter(|word| !word.is_empty());
+        let octets = words.next().and_then(|word| word.parse::<u64>().ok());
+        let last = words.next() == Some("LAST");
+        let Some(left) = octets.filter(|_| self.script.offers.has("CHUNKING")) else {
+            self.reply(&replies::BAD_ARGUMENT);
+            self.ending = Ending::Closing;
+            return;
+        };
+        let mut message = match std::mem::replace(&mut self.state, State::Ready) {
+            State::Envelope(message) => message,
+            _ => Message::default(),
+        };
+        message.kept.chunked = true;
+        self.state = State::Chunk { message, left, last };
+        if left == 0 {
+            self.chunk_ended();
+        }
+    }
+
+    fn chunk_ended(&mut self) {
+        match std::mem::replace(&mut self.state, State::Ready) {
+            State::Chunk { message, last: true, .. } => self.ended(message),
+            State::Chunk { message, .. } => {
+                self.state = State::Envelope(message);
+                self.reply(&replies::OK);
+            }
+            other => self.state = other,
+        }
+    }
+
+    fn end_mark(&mut self) {
+        if let State::Body(body) = std::mem::replace(&mut self.state, State::Ready) {
+            let (mut message, _, content) = *body;
+            message.kept.content = content.octets;
+            message.malformed = content.malformed;
+            self.ended(message);
+        }
+    }
+
+    /// The message has come whole.
+    fn ended(&mut self, message: Message) {
+        match late(&self.script, &message) {
+            Some(span) => {
+                self.wait = Some(span);
+                self.state = State::Late(message);
+            }
+            None => self.finish(message),
+        }
+    }
+
+    /// The replies are given, and what they accept is kept.
+    fn finish(&mut self, message: Message) {
+        let Final { mut replies, kept } = final_replies(self.protocol, &self.script, message);
+        if let Some(kept) = kept {
+            self.kept.push(kept);
+        }
+        let Some(last) = replies.pop() else { return };
+        let all = [None, Some(&Misdeed::Short), Some(&Misdeed::Surplus)];
+        if all.contains(&self.script.misdeed(Point::End)) {
+            replies.iter().for_each(|reply| self.reply(reply));
+        }
+        self.answer(Point::End, &last);
+    }
+
+    /// Replies, unless the script has something else for this point.
+    fn answer(&mut self, point: Point, reply: &Reply) {
+        let script = Arc::clone(&self.script);
+        match script.misdeed(point) {
+            None => self.reply(reply),
+            Some(Misdeed::Close | Misdeed::Short) => self.ending = Ending::Closing,
+            Some(Misdeed::Stall) => self.ending = Ending::Stalled,
+            Some(Misdeed::Say(octets)) => self.out.extend_from_slice(octets),
+            Some(Misdeed::Surplus) => {
+                self.reply(reply);
+                self.reply(&replies::OK);
+            }
+            // More than anybody reads of one reply.
+            Some(Misdeed::Endless) => self.out.extend_from_slice(&b"250-x\r\n".repeat(16_384)),
         }
     }
 
     fn reply(&mut self, reply: &Reply) {
-        reply.render(&mut self.out);
+        match self.script.offers.has("ENHANCEDSTATUSCODES") {
+            true => reply.render(&mut self.out),
+            false => reply.without_enhanced().render(&mut self.out),
+        }
     }
 }
 
-/// How late the answer to this message is to be.
-fn late(script: &Script, message: &Message) -> Option<Duration> {
-    let all = message.recipients.iter().flat_map(|address| script.for_address(address));
-    all.filter_map(|scripted| match scripted {
-        Scripted::Late(wait) => Some(*wait),
-        _ => None,
-    })
-    .max()
+/// A line that was not to come now, or not in this way.
+const OUT_OF_STEP: Reply = Reply::new(503, 5, 1, "not now, or not pipelined");
+
+fn behind<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = argument.split_at_checked(keyword.len())?;
+    head.eq_ignore_ascii_case(keyword).then_some(rest)
 }
 
 impl ContentSink for Content {

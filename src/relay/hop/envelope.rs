@@ -1,0 +1,254 @@
+//! MAIL and RCPT: a group is offered to the next hop, in as many transactions as that one allows.
+
+use super::{Hop, HopEffect, OUT_OF_STEP, State, Tls, Turn, told};
+use crate::relay::route::Protocol;
+use crate::relay::work::{Delivery, Work};
+use crate::wire::{Enhanced, Kind, Reply, replies};
+
+/// The commands of an envelope, and how far they were answered.
+#[derive(Debug)]
+pub(super) struct Talk {
+    steps: Vec<Step>,
+    answered: usize,
+    sender_refused: bool,
+    /// Places in the group.
+    accepted: Vec<usize>,
+    refused: Vec<(usize, Reply)>,
+    /// The body goes by BDAT, and not by DATA.
+    chunked: bool,
+    /// The next hop was asked for PRDR.
+    prdr: bool,
+    /// The connection had a transaction before.
+    reused: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Reset,
+    Mail,
+    /// The recipient at this place of the group.
+    Rcpt(usize),
+    Data,
+}
+
+impl Talk {
+    fn nobody(&self) -> bool {
+        self.sender_refused || self.accepted.is_empty()
+    }
+}
+
+impl Hop {
+    /// Begins with a group, or goes on with those of it whose outcome is not known.
+    pub(super) fn deliver(&mut self, mut delivery: Box<Delivery>, turn: &mut Turn<'_>) {
+        if let Some(reply) = self.refusal(&delivery, turn) {
+            delivery.fail_rest(&reply);
+            self.rest(turn);
+            return turn.effects.push(HopEffect::Finished(delivery));
+        }
+        let work = Work::Delivery(delivery);
+        if !self.suits(&work) {
+            turn.effects.push(HopEffect::Unfit(work));
+            return self.retire(turn);
+        }
+        let Work::Delivery(delivery) = work else { return };
+        if self.must_introduce(&delivery, turn) {
+            return self.introduce(delivery, turn);
+        }
+        self.offer(delivery, turn);
+    }
+
+    /// Why the message cannot go over this connection, if it cannot: nothing of it is sent then.
+    fn refusal(&self, delivery: &Delivery, turn: &Turn<'_>) -> Option<Reply> {
+        let (envelope, offers) = (&delivery.envelope, &self.offers);
+        // RFC 8689 4.2.1: only under TLS, to a server that has shown who it is and offers the same.
+        let tls_kept = self.tls == Tls::Active && turn.route.tls.is_demanded() && offers.requiretls;
+        if envelope.requiretls && !tls_kept {
+            return Some(replies::NO_REQUIRETLS);
+        }
+        // RFC 6531 3.2: without the extension the message must not be sent.
+        if envelope.smtputf8 && !offers.smtputf8 {
+            return Some(Reply::new(550, 6, 7, "next hop does not take SMTPUTF8 mail"));
+        }
+        // RFC 3030 3: binary content needs both extensions; it is not converted here.
+        if delivery.is_binary() && !(offers.binarymime && offers.chunking) {
+            return Some(Reply::new(554, 6, 1, "next hop does not take binary content"));
+        }
+        // RFC 1870 6.1: over the limit that the server has declared, nothing is to be sent.
+        let too_big = offers.octets_max.is_some_and(|most| delivery.octets() > most);
+        too_big.then_some(Reply::new(552, 3, 4, "message too big for next hop"))
+    }
+
+    fn offer(&mut self, delivery: Box<Delivery>, turn: &mut Turn<'_>) {
+        // RFC 9422 5: no more RCPTs in one transaction than the server has said.
+        let most = self.offers.recipients_max.unwrap_or(usize::MAX);
+        let places: Vec<usize> = delivery.open().take(most).collect();
+        let reused = std::mem::replace(&mut self.used, true);
+        self.transactions += 1;
+        let plain = delivery.body.is_plain() && !reused;
+        let chunked = self.offers.chunking && (plain || delivery.is_binary());
+        // A single recipient has a single reply in any case.
+        let prdr = self.protocol == Protocol::Smtp && self.offers.prdr && places.len() > 1;
+        let mut steps = Vec::with_capacity(places.len() + 3);
+        // Whatever the last transaction has left behind is cleared.
+        steps.extend(reused.then_some(Step::Reset));
+        steps.push(Step::Mail);
+        steps.extend(places.into_iter().map(Step::Rcpt));
+        steps.extend((!chunked).then_some(Step::Data));
+        let talk = Talk {
+            steps,
+            answered: 0,
+            sender_refused: false,
+            accepted: Vec::new(),
+            refused: Vec::new(),
+            chunked,
+            prdr,
+            reused,
+        };
+        // RFC 2920 3.1: MAIL, RCPT and RSET may stand anywhere in a group, DATA at its end.
+        let now_sent = if self.offers.pipelining { talk.steps.len() } else { 1 };
+        self.send_steps(&talk.steps[..now_sent], &delivery, prdr, turn);
+        self.state = State::Envelope(delivery, talk);
+        self.wait(turn.route.timeouts.command, turn);
+    }
+
+    fn send_steps(&self, steps: &[Step], delivery: &Delivery, prdr: bool, turn: &mut Turn<'_>) {
+        let mut commands = Vec::new();
+        for step in steps {
+            self.write_step(*step, delivery, prdr, &mut commands);
+        }
+        turn.send(commands);
+    }
+
+    /// The answer to one command of the envelope.
+    pub(super) fn step(
+        &mut self,
+        reply: &Reply,
+        delivery: Box<Delivery>,
+        mut talk: Talk,
+        turn: &mut Turn<'_>,
+    ) {
+        let step = talk.steps[talk.answered];
+        if step == Step::Data {
+            return self.data_answered(reply, delivery, talk, turn);
+        }
+        let in_step = match (step, reply.kind()) {
+            (_, Kind::Intermediate) => false,
+            (Step::Reset, kind) => kind == Kind::Positive,
+            (Step::Mail, kind) => {
+                if kind != Kind::Positive {
+                    talk.sender_refused = true;
+                    let open: Vec<usize> = delivery.open().collect();
+                    talk.refused.extend(open.into_iter().map(|place| (place, told(reply))));
+                }
+                true
+            }
+            // What is said of recipients of a sender that was refused only follows from that.
+            (Step::Rcpt(_), _) if talk.sender_refused => true,
+            (Step::Rcpt(place), Kind::Positive) => {
+                talk.accepted.push(place);
+                true
+            }
+            (Step::Rcpt(_), _) if is_full(reply) && !talk.accepted.is_empty() => true,
+            (Step::Rcpt(place), _) => {
+                talk.refused.push((place, told(reply)));
+                true
+            }
+            (Step::Data, _) => false,
+        };
+        if !in_step {
+            self.state = State::Envelope(delivery, talk);
+            return self.broken(&OUT_OF_STEP, turn);
+        }
+        talk.answered += 1;
+        self.go_on(delivery, talk, turn);
+    }
+
+    /// The next command, if one is to be sent; else the next answer is awaited, or the body goes.
+    fn go_on(&mut self, delivery: Box<Delivery>, talk: Talk, turn: &mut Turn<'_>) {
+        let next = talk.steps.get(talk.answered).copied();
+        let pointless = match next {
+            None => talk.nobody(),
+            Some(step) => {
+                !self.offers.pipelining
+                    && (talk.sender_refused || (step == Step::Data && talk.accepted.is_empty()))
+            }
+        };
+        if pointless {
+            return self.conclude(delivery, talk.refused, turn);
+        }
+        let Some(next) = next else {
+            return self.transfer(delivery, talk, turn);
+        };
+        if !self.offers.pipelining {
+            self.send_steps(&[next], &delivery, talk.prdr, turn);
+        }
+        self.state = State::Envelope(delivery, talk);
+        self.wait(turn.route.timeouts.command, turn);
+    }
+
+    fn data_answered(
+        &mut self,
+        reply: &Reply,
+        mut delivery: Box<Delivery>,
+        mut talk: Talk,
+        turn: &mut Turn<'_>,
+    ) {
+        match (reply.code(), talk.nobody()) {
+            (354, false) => self.transfer(delivery, talk, turn),
+            // The go-ahead is for a message without recipients: leaving is the safest end mark.
+            (354, true) => {
+                delivery.settle_refused(talk.refused);
+                turn.effects.push(HopEffect::hand_back(delivery));
+                turn.effects.push(HopEffect::Close);
+            }
+            (400..600, true) => self.conclude(delivery, talk.refused, turn),
+            // On a connection that had another transaction this may be the answer to RCPT, all being
+            // one reply late: a new connection will show.
+            (400..600, false) if !talk.reused => {
+                let accepted = std::mem::take(&mut talk.accepted);
+                talk.refused.extend(accepted.into_iter().map(|place| (place, told(reply))));
+                self.conclude(delivery, talk.refused, turn);
+            }
+            _ => {
+                self.state = State::Envelope(delivery, talk);
+                self.broken(&OUT_OF_STEP, turn);
+            }
+        }
+    }
+
+    /// The message may leave: somebody was accepted.
+    fn transfer(&mut self, mut delivery: Box<Delivery>, talk: Talk, turn: &mut Turn<'_>) {
+        if turn.more_came {
+            // A reply to a message that has not left.
+            self.state = State::Envelope(delivery, talk);
+            return self.broken(&OUT_OF_STEP, turn);
+        }
+        delivery.settle_refused(talk.refused);
+        self.send_body(delivery, talk.accepted, talk.chunked, talk.prdr, turn);
+    }
+
+    /// The transaction has come to its end. Those who were put off are offered again.
+    pub(super) fn conclude(
+        &mut self,
+        mut delivery: Box<Delivery>,
+        refused: Vec<(usize, Reply)>,
+        turn: &mut Turn<'_>,
+    ) {
+        delivery.settle_refused(refused);
+        self.rest(turn);
+        // A reply too many behind the last one would be taken for the next transaction's first.
+        if delivery.open().next().is_none() || turn.more_came {
+            return turn.effects.push(HopEffect::hand_back(delivery));
+        }
+        self.deliver(delivery, turn);
+    }
+}
+
+/// Whether RCPT was put off for the number of recipients alone.
+///
+/// RFC 5321 4.5.3.1.10: the client shall send the others in another transaction, with those that
+/// were accepted done. A mailbox that is full has the same code.
+fn is_full(reply: &Reply) -> bool {
+    const TOO_MANY: Enhanced = Enhanced { subject: 5, detail: 3 };
+    reply.code() == 452 && reply.enhanced().is_none_or(|code| code == TOO_MANY)
+}

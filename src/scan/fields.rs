@@ -1,0 +1,144 @@
+//! What rules see of a complete header field: encoded words undone, addresses bared, names joined.
+//!
+//! A value is short and there as a whole, so each view of it is made in scratch memory and searched
+//! at once. All views that mail clients may have are searched.
+
+use super::content_type::ContentType;
+use super::header::Field;
+use super::names::{self, Room};
+use super::scratch::{self, Scratch, Search};
+use super::{Findings, Hit, Matches, Rules, Scanner, Score, Stream, Surface, Tags, Watch};
+use super::{mailboxes, words};
+use memchr::memmem;
+
+impl<W: Watch> Scanner<W> {
+    /// Whether some rule looks at a field of this header block, beyond its raw octets.
+    pub(super) fn is_asked_for(&self, field: Field, named: Option<u8>) -> bool {
+        let own = self.part() == 0;
+        let asked = match field {
+            // How many senders there are is always told.
+            Field::From => own,
+            Field::Disposition => self.rules.ask(Surface::Name),
+            _ => own && surface_of(field).is_some_and(|surface| self.rules.ask(surface)),
+        };
+        asked || named.is_some() || self.rules.ask(Surface::Header)
+    }
+
+    /// Looks at the unfolded value of a field that begins at the content offset `start`.
+    pub(super) fn look_at_field(
+        &mut self,
+        field: Field,
+        named: Option<u8>,
+        value: &[u8],
+        start: u64,
+    ) {
+        let part = self.part();
+        let own = part == 0;
+        let Scanner { rules, matches, findings, .. } = self;
+        scratch::with(|Scratch { plain, text, other, search }| {
+            let mut view = View { rules, matches, findings, search, part, start };
+            text.clear();
+            if memmem::find(value, b"=?").is_some()
+                && words::undo(value, plain, text).unknown_charset
+            {
+                view.findings.add(Tags::CHARSET_UNKNOWN, Score::ZERO);
+            }
+            let forms = if text.is_empty() { [value, b""] } else { [value, text] };
+            if let Some(surface) = surface_of(field).filter(|_| own) {
+                forms.iter().for_each(|form| view.look(surface, form));
+            }
+            if named.is_some() {
+                forms.iter().for_each(|form| view.look_named(named, form));
+            }
+            view.look(Surface::Header, forms[1]);
+            match field {
+                Field::From | Field::Sender | Field::To | Field::ReplyTo if own => {
+                    other.clear();
+                    let mailboxes = mailboxes::bare(value, other);
+                    let has_nul = forms[1].contains(&0);
+                    if field == Field::From && (mailboxes != Some(1) || has_nul) {
+                        view.findings.add(Tags::FROM_AMBIGUOUS, Score::ZERO);
+                    }
+                    if !forms[1].is_empty() {
+                        other.clear();
+                        mailboxes::bare(forms[1], other);
+                    }
+                    surface_of(field).into_iter().for_each(|surface| view.look(surface, other));
+                }
+                Field::ContentType => {
+                    view.look(Surface::Type, ContentType::read(value).media_type.octets());
+                    view.look_at_names(value, b"name", &mut Room { plain, name: text, other });
+                }
+                Field::Disposition => {
+                    view.look_at_names(value, b"filename", &mut Room { plain, name: text, other });
+                }
+                _ => {}
+            }
+        });
+    }
+
+    /// The message has ended: it should have named one sender.
+    pub(super) fn count_senders(&mut self) {
+        if self.from_fields != 1 {
+            self.tag(Tags::FROM_AMBIGUOUS);
+        }
+    }
+}
+
+/// The surface that a field of the message's own header is.
+fn surface_of(field: Field) -> Option<Surface> {
+    match field {
+        Field::Subject => Some(Surface::Subject),
+        Field::From | Field::Sender => Some(Surface::From),
+        Field::To => Some(Surface::To),
+        Field::ReplyTo => Some(Surface::ReplyTo),
+        _ => None,
+    }
+}
+
+/// Looks at what is made of one field.
+struct View<'a> {
+    rules: &'a Rules,
+    matches: &'a mut Matches,
+    findings: &'a mut Findings,
+    search: &'a mut Search,
+    part: u32,
+    start: u64,
+}
+
+impl View<'_> {
+    fn look(&mut self, surface: Surface, octets: &[u8]) {
+        if self.rules.ask(surface) {
+            let rules = self.rules;
+            self.look_for(surface, octets, |rule| rules.asks(rule, surface));
+        }
+    }
+
+    fn look_named(&mut self, named: Option<u8>, octets: &[u8]) {
+        let rules = self.rules;
+        self.look_for(Surface::Field, octets, |rule| {
+            rules.asks(rule, Surface::Field)
+                && named.is_some_and(|named| rules.names_field(rule, named))
+        });
+    }
+
+    fn look_for(&mut self, surface: Surface, octets: &[u8], asks: impl Fn(u16) -> bool) {
+        let View { rules, matches, findings, search, part, start } = self;
+        let mut state = rules.literals().start();
+        rules.look(&mut state, octets, search, |rule, _| {
+            if asks(rule) && matches.first(Stream::Fields, rule) {
+                findings.note(Hit { rule, surface, part: *part, offset: *start });
+            }
+        });
+    }
+
+    fn look_at_names(&mut self, value: &[u8], key: &[u8], room: &mut Room<'_>) {
+        if !self.rules.ask(Surface::Name) {
+            return;
+        }
+        let clear = names::readings(value, key, room, |name| self.look(Surface::Name, name));
+        if !clear {
+            self.findings.add(Tags::MIME_AMBIGUOUS, Score::ZERO);
+        }
+    }
+}
