@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use postern::config::{Config, Source, summary};
+use postern::control::ledger::{Ledger, LedgerSettings};
 use postern::control::{self, Served};
 use postern::relay::Protocol;
 use postern::shard::gateway::{Gateway, GatewaySettings, cpus_allowed};
@@ -151,6 +152,7 @@ told_in_one_line!(
     tools::sink::OfferFault,
     tools::sink::ScriptFault,
     tools::ledger::LedgerToolError,
+    control::ledger::LedgerError,
 );
 
 fn source(config: Option<&Path>) -> Result<Source, Failure> {
@@ -165,6 +167,12 @@ fn serve(path: Option<&Path>) -> Result<(), Failure> {
     let config = source.check()?;
     let shards = config.shards.unwrap_or_else(|| cpus_allowed().len().max(1));
     let (producers, consumers) = control::log_queues(shards);
+    let ledger = config.ledger.clone().map(|settings| {
+        let folder = config.state.join("ledger");
+        Ledger::start(LedgerSettings { keeper: settings, ..LedgerSettings::new(folder) })
+    });
+    // It goes after the gateway: what the shards say last is still heard.
+    let ledger = ledger.transpose()?;
     let gateway = Gateway::start(GatewaySettings {
         shards,
         listeners: config.listeners.clone(),
@@ -173,6 +181,7 @@ fn serve(path: Option<&Path>) -> Result<(), Failure> {
         connections_max: config.connections_max,
         body_memory_octets: config.body_memory_octets,
         log: producers,
+        ledger: ledger.as_ref(),
     })?;
     let log = control::LogWriter::start(&config.log, consumers)?;
     for ((_, listener), address) in config.listeners.iter().zip(gateway.addresses()) {
@@ -184,7 +193,8 @@ fn serve(path: Option<&Path>) -> Result<(), Failure> {
     if path.is_none() {
         eprintln!("{}", what_next());
     }
-    let ended = control::run(gateway, Served { path: path.map(Path::to_owned), source, config });
+    let served = Served { path: path.map(Path::to_owned), source, config };
+    let ended = control::run(gateway, served, ledger.as_ref().map(Ledger::handle));
     drop(log);
     Ok(ended?)
 }

@@ -84,6 +84,7 @@ impl Running {
             connections_max,
             body_memory_octets: 64 << 20,
             log: Vec::new(),
+            ledger: None,
         });
         Running { gateway: gateway.unwrap(), kept, _sink: sink, _quarantine: quarantine }
     }

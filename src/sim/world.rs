@@ -16,6 +16,7 @@ use crate::tools::sink::{Kept, Misdeed, Point, Script, SinkEffect, SinkSession};
 use crate::wire::{Budget, Output, replies};
 use core::net::IpAddr;
 use fastrand::Rng;
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::rc::Rc;
@@ -223,7 +224,8 @@ impl World {
         let secret = Secret::new([7; 32]);
         let epoch_s = u64::try_from(self.now().unix_s).unwrap_or(0);
         let keeper = Keeper::new(LedgerSettings::default(), secret.clone(), epoch_s);
-        self.shared.ledger = Some(LedgerLine { line: 0, secret: Rc::new(secret), rules: 1 });
+        self.shared.ledger =
+            Some(LedgerLine { line: 0, secret: Rc::new(secret), rules: Rc::new(Cell::new(1)) });
         self.ledger = Some(Ledger { keeper, disk: Disk::default() });
     }
 

@@ -5,6 +5,7 @@
 
 use super::installation::{Installation, routes, taken_for};
 use super::stage::{Arrived, ConnectionId, Stage};
+use postern::control::ledger::{Ledger, LedgerSettings};
 use postern::relay::{Address, Protocol};
 use postern::shard::gateway::{Gateway, GatewaySettings};
 use postern::tools::sink::{Kept, Serving, serve};
@@ -26,6 +27,9 @@ pub struct Sockets {
     _sink: Serving,
     kept: Kept,
     quarantine: TempDir,
+    /// It ends after the gateway.
+    _ledger: Ledger,
+    _outcomes: TempDir,
     clients: Vec<Client>,
     began: Instant,
 }
@@ -54,6 +58,9 @@ impl Sockets {
             serve(hop, protocol, Arc::clone(&installation.script), kept.clone()).map_err(fault)?;
         let quarantine = tempfile::tempdir().map_err(fault)?;
         let listeners = &installation.listeners;
+        let outcomes = tempfile::tempdir().map_err(fault)?;
+        let ledger = Ledger::start(LedgerSettings::new(outcomes.path()));
+        let ledger = ledger.map_err(|error| error.to_string())?;
         let gateway = Gateway::start(GatewaySettings {
             shards: 1,
             listeners: listeners.iter().map(|one| (any, Arc::clone(one))).collect(),
@@ -62,6 +69,7 @@ impl Sockets {
             connections_max: 1_000,
             body_memory_octets: 64 << 20,
             log: Vec::new(),
+            ledger: Some(&ledger),
         })
         .map_err(|error| error.to_string())?;
         let names = listeners.iter().map(|one| one.name.clone());
@@ -71,6 +79,8 @@ impl Sockets {
             _sink: sink,
             kept,
             quarantine,
+            _ledger: ledger,
+            _outcomes: outcomes,
             clients: Vec::new(),
             began: Instant::now(),
         })

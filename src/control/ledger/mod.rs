@@ -8,8 +8,9 @@
 //! ```
 //!
 //! The front takes requests and answers what needs no disk; so a miss, or a new transaction, does not
-//! wait for a disk however slow it is. Commits and reads are the store thread's. A line is bounded:
-//! when it is full, or the ledger has died, the asker has its answer at once, without a record.
+//! wait for a disk however slow it is. Commits and reads are the store thread's. Questions on their way
+//! are bounded: when there are too many, or the ledger has died, the asker has its answer at once,
+//! without a record.
 
 mod admin;
 mod crash;
@@ -37,8 +38,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -48,7 +49,7 @@ use store::{OpenError, Store, StoreFault};
 #[derive(Debug)]
 pub struct Ledger {
     shared: Arc<Shared>,
-    requests: SyncSender<Request>,
+    requests: Sender<Request>,
     secret: Secret,
     opened: Opened,
     threads: Vec<JoinHandle<()>>,
@@ -64,7 +65,7 @@ pub struct LedgerHandle {
 #[derive(Clone, Debug)]
 pub struct Line {
     number: u32,
-    requests: SyncSender<Request>,
+    requests: Sender<Request>,
     shared: Arc<Shared>,
 }
 
@@ -117,6 +118,8 @@ struct Shared {
     state: Mutex<State>,
     /// The store's thread has something to do.
     work: Condvar,
+    /// Requests that the front has not taken yet.
+    waiting: AtomicUsize,
     refused: AtomicU64,
     clock: Clock,
 }
@@ -195,7 +198,7 @@ impl Ledger {
             keeper.failed(Vec::new(), clock.now());
         }
         let (jobs, job_queue) = mpsc::channel();
-        let (requests, queue) = mpsc::sync_channel(limits::LEDGER_REQUESTS_WAITING);
+        let (requests, queue) = mpsc::channel();
         let files = Files::new(&folder.join("partial"), faults);
         let opened = keeper.opened();
         let shared = Arc::new(Shared {
@@ -209,6 +212,7 @@ impl Ledger {
                 inspections: Vec::new(),
             }),
             work: Condvar::new(),
+            waiting: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             clock,
         });
@@ -264,7 +268,8 @@ impl Drop for Ledger {
         self.shared.work.notify_all();
         // Something to take, so that the front sees it at once.
         let nobody = Holder { line: u32::MAX, seat: 0 };
-        let _ = self.requests.try_send(Request::Quit { holder: nobody });
+        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        let _ = self.requests.send(Request::Quit { holder: nobody });
         for thread in self.threads.drain(..) {
             // A panic in it has been printed already.
             let _ = thread.join();
@@ -273,6 +278,11 @@ impl Drop for Ledger {
 }
 
 impl Line {
+    /// Which line it is.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
     /// A connection of this line, as requests name it.
     pub fn holder(&self, seat: u64) -> Holder {
         Holder { line: self.number, seat }
@@ -281,13 +291,33 @@ impl Line {
     /// Asks. The answer comes by what [`Ledger::line`] was given; or it is returned at once if the
     /// ledger cannot be asked: then the transaction goes on without a record.
     pub fn ask(&self, request: Request) -> Option<Answer> {
-        match self.requests.try_send(request) {
-            Ok(()) => None,
-            Err(TrySendError::Full(request) | TrySendError::Disconnected(request)) => {
-                self.shared.refused.fetch_add(1, Ordering::Relaxed);
-                request.unanswered()
+        let shared = &self.shared;
+        let request = match shared.waiting.load(Ordering::Relaxed) {
+            0..limits::LEDGER_REQUESTS_WAITING => request,
+            _ => {
+                shared.refused.fetch_add(1, Ordering::Relaxed);
+                match essence(request) {
+                    Ok(notice) => notice,
+                    Err(question) => return question.unanswered(),
+                }
             }
+        };
+        shared.waiting.fetch_add(1, Ordering::Relaxed);
+        // It is given back if the ledger has died.
+        self.requests.send(request).err().and_then(|SendError(request)| request.unanswered())
+    }
+}
+
+/// What must arrive of a request though too many are on their way, or the request if it need not.
+/// What is over must be heard of, and is at most a few words a connection. Content is not: a transaction
+/// whose content would have a hole is kept no more.
+fn essence(request: Request) -> Result<Request, Request> {
+    match request {
+        Request::Content { transaction, .. } | Request::Append { transaction, .. } => {
+            Ok(Request::Forget { transaction })
         }
+        request if request.wants_answer() => Err(request),
+        request => Ok(request),
     }
 }
 
@@ -379,13 +409,10 @@ impl Shared {
             let mut state = self.lock();
             for request in first.into_iter().chain(queue.try_iter().take(REQUESTS_A_STEP)) {
                 let received = matches!(request, Request::Received { .. });
-                match &request {
-                    Request::Commit { .. } => CrashPoint::HandedOn.reached(),
-                    Request::Confirm { .. } | Request::Gone { .. } | Request::Quit { .. } => {
-                        CrashPoint::Replied.reached();
-                    }
-                    _ => {}
+                if matches!(request, Request::Commit { .. }) {
+                    CrashPoint::HandedOn.reached();
                 }
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
                 state.keeper.ask(request, now);
                 if received {
                     CrashPoint::Received.reached();

@@ -516,6 +516,7 @@ fn deliver_and_reply(asker: &Asker, folder: &Path, id: u64) {
     note(folder, "delivered", id);
     assert_eq!(asker.commit(id), Answer::Committed { recorded: true });
     note(folder, "replied", id);
+    CrashPoint::Replied.reached();
     asker.tell(Request::Gone { holder: asker.line.holder(id) });
 }
 
