@@ -377,6 +377,10 @@ impl Session {
             Gone::Lost => {
                 self.connection = Connection::Lost;
                 self.pending = Pending::default();
+                // A retry that comes while the work goes on waits for the end of it.
+                if self.is_at_work() {
+                    self.gone_recorded();
+                }
             }
         }
         self.settle(now);
@@ -712,15 +716,16 @@ impl Session {
     /// Leaves without a word.
     fn abandon(&mut self, why: &str, now: Now) {
         self.shared.tally.timeouts.count();
+        let goes_on = self.outlives_client();
         // What ended before was noted then.
-        if !self.lose_message(why, now) && !matches!(self.state, State::Closing { .. }) {
+        let lost = !goes_on && self.lose_message(why, now);
+        if !lost && !matches!(self.state, State::Closing { .. }) {
             self.note_end(why, now);
         }
         self.connection = Connection::Lost;
         self.pending = Pending::default();
         self.effects.push_back(Effect::Abort);
-        // What the relay is at work on is brought to its end.
-        if !matches!(self.state, State::Committing(_)) {
+        if !goes_on {
             self.close(now);
         }
         self.settle(now);
