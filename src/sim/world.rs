@@ -126,6 +126,8 @@ struct ClientSide {
     over: bool,
     /// The last octets that the server sent have reached the client.
     acknowledged: bool,
+    /// The connection is lost when so many octets more have been received.
+    lost_after: Option<usize>,
     /// The server's side of TLS, once it has begun.
     tls: Option<Box<TlsStream>>,
     listener: Arc<Listener>,
@@ -243,6 +245,7 @@ impl World {
             server_ended: false,
             over: false,
             acknowledged: false,
+            lost_after: None,
             tls: None,
             listener,
             to_session: Stream::default(),
@@ -274,6 +277,11 @@ impl World {
     pub fn client_goes(&mut self, id: ClientId, gone: Gone) {
         let due = self.arrival(|world| &mut world.clients[id.0].to_session);
         self.schedule(due, Event::ClientGone(id, gone));
+    }
+
+    /// The connection is lost when the client has received so many octets more; not under TLS.
+    pub fn lose_after(&mut self, id: ClientId, octets: usize) {
+        self.clients[id.0].lost_after = Some(octets);
     }
 
     /// What the server sent since the last call, one entry a send.
@@ -514,9 +522,18 @@ impl World {
         self.drain_session(id);
     }
 
-    fn client_receives(&mut self, id: ClientId, octets: Vec<u8>, plain: usize) {
+    fn client_receives(&mut self, id: ClientId, mut octets: Vec<u8>, plain: usize) {
         let now = self.now();
         let client = &mut self.clients[id.0];
+        if let Some(left) = client.lost_after.as_mut().filter(|_| !client.over) {
+            if octets.len() >= *left {
+                octets.truncate(*left);
+                client.session.sent(octets.len(), now);
+                client.received.push(octets);
+                return self.client_gone(id, Gone::Lost);
+            }
+            *left -= octets.len();
+        }
         client.session.sent(plain, now);
         client.acknowledged = !client.over;
         if !client.over {
