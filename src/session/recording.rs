@@ -659,7 +659,10 @@ impl Session {
         }
         for (place, known) in known.each.into_iter().enumerate() {
             let (fate, copy) = match known {
-                Some(Known::Done(told)) => (Fate::Delivered, CopyState::Done(told)),
+                Some(Known::Done(told)) => match told.reply() {
+                    Some(reply) => (Fate::Known(reply), CopyState::Done(told)),
+                    None => (Fate::Delivered, CopyState::Done(told)),
+                },
                 Some(Known::Refused(told)) => match told.reply() {
                     Some(reply) => (Fate::from_refusal(reply), CopyState::NotSent),
                     None => continue,

@@ -1,7 +1,7 @@
 //! Nothing lost, nothing twice: the record of outcomes, cut and killed everywhere.
 //!
 //! `cuts`: a connection that is lost after each octet of a final reply set, or of a content that is
-//! kept in part, in memory. `kills`: the real process, killed between each pair of steps of the order
+//! kept in part, in memory; `sockets`: a part of that with a real process. `kills`: the real process, killed between each pair of steps of the order
 //! of writes, and at any time. `disks`: real shards over a store that fails. `table` makes of the same
 //! cases the table of `docs/nothing-twice.md`.
 
@@ -10,4 +10,7 @@
 mod dialogues_runner;
 
 mod cuts;
+mod kills;
 mod message;
+mod process;
+mod sockets;
