@@ -4,98 +4,13 @@ use crate::dialogues_runner::installation::{Installation, base_listener};
 use crate::dialogues_runner::memory::Memory;
 use crate::dialogues_runner::stage::{ConnectionId, Stage};
 use crate::message::{Form, Message, Transfer, dot_stuffed, on_the_wire};
+use crate::on_stage::{Client, PATIENCE, code};
 use postern::relay::Protocol;
 use postern::session::{Listener, ResumeLevel};
-use std::net::Ipv4Addr;
 use std::time::Duration;
-
-/// Reached only by a failure.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn installation(resume: ResumeLevel) -> Installation {
     Installation::with(&Listener { resume, replay: true, ..base_listener() })
-}
-
-/// A client that has been greeted.
-struct Client<'a> {
-    stage: &'a mut Memory,
-    connection: ConnectionId,
-    octets: Vec<u8>,
-}
-
-impl Client<'_> {
-    fn greeted(stage: &mut Memory, form: Form) -> Client<'_> {
-        let connection = stage.connect(form.listener(), Ipv4Addr::LOCALHOST.into()).unwrap();
-        let mut client = Client { stage, connection, octets: Vec::new() };
-        client.says(form.greeting());
-        assert_eq!(client.codes(2), [220, 250]);
-        client
-    }
-
-    fn says(&mut self, octets: &[u8]) {
-        self.stage.write(self.connection, octets);
-    }
-
-    /// The codes of the next replies.
-    fn codes(&mut self, count: usize) -> Vec<u16> {
-        (0..count).map(|_| code(&self.reply())).collect()
-    }
-
-    /// The octets of the next reply.
-    fn reply(&mut self) -> Vec<u8> {
-        let until = self.stage.elapsed() + PATIENCE;
-        loop {
-            let mut end = 0;
-            for line in self.octets.split_inclusive(|octet| *octet == b'\n') {
-                end += line.len();
-                if line.ends_with(b"\n") && line.get(3) == Some(&b' ') {
-                    return self.octets.drain(..end).collect();
-                }
-            }
-            assert!(self.stage.elapsed() < until, "no reply");
-            self.wait();
-        }
-    }
-
-    fn wait(&mut self) {
-        for arrived in self.stage.wait(self.connection, PATIENCE) {
-            self.octets.extend(arrived.octets);
-        }
-    }
-
-    /// A whole final reply set.
-    fn set(&mut self, message: &Message) -> Vec<u8> {
-        let until = self.stage.elapsed() + PATIENCE;
-        while !message.is_whole_set(&self.octets) {
-            assert!(self.stage.elapsed() < until, "{}", self.octets.escape_ascii());
-            self.wait();
-        }
-        std::mem::take(&mut self.octets)
-    }
-
-    /// MAIL, RCPTs, and DATA if it is wanted.
-    fn envelope(&mut self, message: &Message, offset: u64, by: Transfer) {
-        let mut commands = message.mail(offset) + &message.rcpts();
-        let mut expected = vec![250; message.recipients.len() + 1];
-        if by == Transfer::Data {
-            commands.push_str("DATA\r\n");
-            expected.push(354);
-        }
-        self.says(commands.as_bytes());
-        assert_eq!(self.codes(expected.len()), expected);
-    }
-
-    /// RESUME: the offset that is told.
-    fn resumes(&mut self, message: &Message) -> u64 {
-        self.says(message.resume().as_bytes());
-        let reply = String::from_utf8(self.reply()).unwrap();
-        let offset = reply.strip_prefix("355 ").and_then(|rest| rest.split(' ').next());
-        offset.unwrap().parse().unwrap()
-    }
-}
-
-fn code(reply: &[u8]) -> u16 {
-    std::str::from_utf8(&reply[..3]).unwrap().parse().unwrap()
 }
 
 /// The connection is lost after so many octets of the final reply set; then the client comes again. What

@@ -10,7 +10,9 @@
 mod dialogues_runner;
 
 mod cuts;
+mod disks;
 mod kills;
 mod message;
+mod on_stage;
 mod process;
 mod sockets;

@@ -5,6 +5,7 @@ use postern::relay::Protocol;
 use postern::tools::sink::{Kept, Script, Serving, serve};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -46,6 +47,10 @@ impl Site {
         let config = CONFIG.replace("NEXT_HOP", &address.to_string()).replace("EXTRA", extra);
         std::fs::write(folder.path().join("postern.toml"), config).unwrap();
         Site { folder, kept, _hop: hop }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Starts a process; `crash` is a point at which it dies, with how often it is reached before.
