@@ -679,6 +679,19 @@ pub const HOP_TIMEOUT_RANGE: RangeInclusive<Duration> = SECOND..=HOP_DELIVERY_TI
 /// for the reply to RCPT, and may have many of them in one group.
 pub const VERIFY_WAIT_RANGE: RangeInclusive<Duration> = SECOND..=SIXTY_SECONDS;
 
+/// How long the ledger may be told to remember something.
+pub const LEDGER_TIME_RANGE: RangeInclusive<Duration> = SECOND..=Duration::from_secs(30 * 86_400);
+
+/// The records, and the open transactions of a client, that may be configured: a name in the index
+/// takes 44 octets of memory.
+pub const LEDGER_COUNT_RANGE: RangeInclusive<u64> = 1..=LEDGER_RECORDS_MAX as u64;
+
+/// The octets of all records that may be configured.
+pub const LEDGER_OCTETS_RANGE: RangeInclusive<u64> = 1 << 20..=1 << 40;
+
+/// The octets of content in part that may be configured.
+pub const LEDGER_PARTIAL_RANGE: RangeInclusive<u64> = 0..=1 << 40;
+
 const SIXTY_SECONDS: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);

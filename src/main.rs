@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use postern::config::{Config, Source, summary};
+use postern::control::ledger::{Ledger, LedgerSettings};
 use postern::control::{self, Served};
 use postern::relay::Protocol;
 use postern::shard::gateway::{Gateway, GatewaySettings, cpus_allowed};
@@ -75,6 +76,28 @@ enum Command {
     },
     /// Be a crowd of clients: bring messages to a server and say how it answered, and how fast.
     Load(LoadArguments),
+    /// Look into the record of outcomes.
+    Ledger {
+        /// What to do.
+        #[command(subcommand)]
+        what: LedgerCommand,
+        /// The configuration of the server; without one the embedded one.
+        #[arg(long, global = true)]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum LedgerCommand {
+    /// How many records there are, and of what kind.
+    Stat,
+    /// The record of a transaction, by the id in its Received field and in the log.
+    Show {
+        /// The id.
+        id: String,
+    },
+    /// Let go what has expired, and give the room back; a running server does the first by itself.
+    Expire,
 }
 
 fn main() -> ExitCode {
@@ -87,6 +110,7 @@ fn main() -> ExitCode {
                 .and_then(|script| sink(&address, lmtp, script, keep.as_deref()))
         }
         Command::Load(arguments) => load(&arguments),
+        Command::Ledger { what, config } => ledger(&what, config.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -133,6 +157,8 @@ told_in_one_line!(
     tools::load::LoadFault,
     tools::sink::OfferFault,
     tools::sink::ScriptFault,
+    tools::ledger::LedgerToolError,
+    control::ledger::LedgerError,
 );
 
 fn source(config: Option<&Path>) -> Result<Source, Failure> {
@@ -147,6 +173,12 @@ fn serve(path: Option<&Path>) -> Result<(), Failure> {
     let config = source.check()?;
     let shards = config.shards.unwrap_or_else(|| cpus_allowed().len().max(1));
     let (producers, consumers) = control::log_queues(shards);
+    let ledger = config.ledger.clone().map(|settings| {
+        let folder = config.state.join("ledger");
+        Ledger::start(LedgerSettings { keeper: settings, ..LedgerSettings::new(folder) })
+    });
+    // It goes after the gateway: what the shards say last is still heard.
+    let ledger = ledger.transpose()?;
     let gateway = Gateway::start(GatewaySettings {
         shards,
         listeners: config.listeners.clone(),
@@ -155,6 +187,7 @@ fn serve(path: Option<&Path>) -> Result<(), Failure> {
         connections_max: config.connections_max,
         body_memory_octets: config.body_memory_octets,
         log: producers,
+        ledger: ledger.as_ref(),
     })?;
     let log = control::LogWriter::start(&config.log, consumers)?;
     for ((_, listener), address) in config.listeners.iter().zip(gateway.addresses()) {
@@ -166,7 +199,8 @@ fn serve(path: Option<&Path>) -> Result<(), Failure> {
     if path.is_none() {
         eprintln!("{}", what_next());
     }
-    let ended = control::run(gateway, Served { path: path.map(Path::to_owned), source, config });
+    let served = Served { path: path.map(Path::to_owned), source, config };
+    let ended = control::run(gateway, served, ledger.as_ref().map(Ledger::handle));
     drop(log);
     Ok(ended?)
 }
@@ -192,6 +226,21 @@ fn scan(file: &Path, recipients: &[String], config: Option<&Path>) -> Result<(),
     let config = source(config)?.check()?;
     let message = std::fs::read(file)?;
     print!("{}", tools::scan::report(&config, &message, recipients));
+    Ok(())
+}
+
+fn ledger(what: &LedgerCommand, config: Option<&Path>) -> Result<(), Failure> {
+    let config = source(config)?.check()?;
+    let admin = config.admin.as_ref().map(|admin| admin.address);
+    let folder = config.state.join("ledger");
+    print!(
+        "{}",
+        match what {
+            LedgerCommand::Stat => tools::ledger::stat(&folder, admin)?,
+            LedgerCommand::Show { id } => tools::ledger::show(&folder, admin, id)?,
+            LedgerCommand::Expire => tools::ledger::expire(&folder)?,
+        }
+    );
     Ok(())
 }
 

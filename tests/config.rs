@@ -3,10 +3,11 @@
 //! `# file:line:column words` for a file that it names.
 
 use postern::config::{Config, EMBEDDED};
+use postern::control::ledger::{Ledger, LedgerSettings, ledger_metrics};
 use postern::policy::Standing;
 use postern::relay::{HopTls, Verify};
 use postern::scan::Surface;
-use postern::session::{Mixed, Networks, Offer, TlsMode};
+use postern::session::{Mixed, Networks, Offer, ResumeLevel, TlsMode};
 use postern::wire::{Mailbox, Newlines};
 use proptest::prelude::*;
 use rcgen::{CertificateParams, KeyPair};
@@ -89,7 +90,10 @@ prdr-353-after = "3s"
 tls = [{ certificate = "own.pem", key = "own.key" }, { certificate = "two.pem", key = "two.key" }]
 tls-mode = "required"
 client-ca = "ca.pem"
-trust = { proxy = "10.0.0.1", xclient = ["127.0.0.0/8"], xforward = "any" }
+trust = { proxy = "10.0.0.1", xclient = ["127.0.0.0/8"], xforward = "any", resume = "10.0.0.2" }
+resume = "partial"
+checkpoint = true
+replay = false
 early-talk = "allow"
 banner-pause = "1500ms"
 idle = "1m"
@@ -105,6 +109,17 @@ junk = 2
 unknown-recipients = 3
 connections-per-source = 0
 loops = 101
+
+[ledger]
+outcomes = "24h"
+replay = "1h"
+grace = "30s"
+partial = "5m"
+records = 1000
+size = "1GiB"
+open = 10
+partial-size = "512MiB"
+partial-size-client = "1MiB"
 
 [route.mail]
 to = ["lmtp://10.0.0.5:24", "lmtp://10.0.0.6:24"]
@@ -174,6 +189,8 @@ fn every_key_is_heard() {
     assert!(inside(&one.normalized_from, "10.1.2.3") && !inside(&one.normalized_from, "10.2.0.1"));
     assert!(inside(&one.trust.proxy, "10.0.0.1") && !inside(&one.trust.proxy, "10.0.0.2"));
     assert!(inside(&one.trust.xclient, "127.9.9.9") && inside(&one.trust.xforward, "2001:db8::9"));
+    assert!(inside(&one.trust.resume, "10.0.0.2"));
+    assert_eq!((one.resume, one.checkpoint, one.replay), (ResumeLevel::Partial, true, false));
     assert!(!one.early_talk_refused);
     assert_eq!(one.banner_pause, Duration::from_millis(1500));
     assert_eq!((one.idle_timeout, one.data_timeout), (seconds(60), seconds(120)));
@@ -190,6 +207,12 @@ fn every_key_is_heard() {
     let times = &mail.timeouts;
     assert_eq!((times.connect, times.command), (seconds(1), seconds(2)));
     assert_eq!((times.final_reply, times.verify), (seconds(3), seconds(4)));
+    let ledger = config.ledger.as_ref().unwrap();
+    assert_eq!((ledger.outcome_lifetime, ledger.replay_window), (seconds(86_400), seconds(3_600)));
+    assert_eq!((ledger.confirmed_grace, ledger.partial_lifetime), (seconds(30), seconds(300)));
+    assert_eq!((ledger.records_max, ledger.open_max), (1_000, 10));
+    assert_eq!((ledger.octets_max, ledger.partial_octets), (1 << 30, 512 << 20));
+    assert_eq!(ledger.partial_octets_client, 1 << 20);
     let files: Vec<_> = config.files.iter().map(|one| one.path.file_name().unwrap()).collect();
     assert!(files.is_sorted() && files.len() == 6, "{files:?}");
     let summary = postern::config::summary(&config);
@@ -243,22 +266,33 @@ fn recipients_of_a_shared_list_are_those_of_their_domains() {
     }
 }
 
+/// All metrics, with those of a ledger.
+fn metrics() -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::start(LedgerSettings::new(folder.path())).unwrap();
+    let shards = postern::control::render(&[], postern::control::ReloadCounts::default());
+    shards + &ledger_metrics(&ledger.handle().report())
+}
+
 /// Every metric is in the README, counters without what all of them begin and end with.
 #[test]
 fn the_readme_names_every_metric() {
     let readme = include_str!("../README.md");
-    let text = postern::control::render(&[], postern::control::ReloadCounts::default());
+    let text = metrics();
     let mut names = 0;
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE postern_")) {
         let (name, kind) = line.split_once(' ').unwrap();
         let shown = match kind {
-            "counter" => format!("`{}`", name.strip_suffix("_total").unwrap()),
+            "counter" => {
+                let name = name.strip_suffix("_total").unwrap();
+                format!("`{}`", name.strip_prefix("ledger_").unwrap_or(name))
+            }
             _ => format!("`postern_{name}`"),
         };
         assert!(readme.contains(&shown), "README does not name {shown}");
         names += 1;
     }
-    assert!(names >= 40, "{names}");
+    assert!(names >= 60, "{names}");
 }
 
 #[test]
@@ -284,6 +318,7 @@ fn the_readme_names_every_key() {
         "[class.z]\nzzzz = 1",
         "[class.z]\ndecide = { zzzz = 1 }",
         "[rule.z]\nzzzz = 1",
+        "[ledger]\nzzzz = 1",
         "[admin]\nzzzz = 1",
     ];
     let mut keys = 0;
@@ -334,7 +369,7 @@ fn the_configuration_for_deployment_is_good() {
 #[test]
 fn alert_rules_name_metrics_that_there_are() {
     let rules = include_str!("../deploy/alerts.yml");
-    let text = postern::control::render(&[], postern::control::ReloadCounts::default());
+    let text = metrics();
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut names = 0;
     for name in rules.split(|c| !is_name(c)).filter(|word| word.starts_with("postern_")) {

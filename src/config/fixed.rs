@@ -17,11 +17,17 @@ impl Config {
             (self.log == other.log, "`log`"),
             (self.addresses() == other.addresses(), "an `address` of [listen]"),
             (self.route_settings == other.route_settings, "[route] (with `state`)"),
+            (self.remembers_as(other), "[ledger] (with `state`)"),
             (self.admin == other.admin, "[admin]"),
         ];
         let different: Vec<&str> =
             all.iter().filter(|(same, _)| !same).map(|(_, what)| *what).collect();
         (!different.is_empty()).then(|| different.join(" and "))
+    }
+
+    /// Whether the ledger is the same, in the same place; or there is none.
+    fn remembers_as(&self, other: &Config) -> bool {
+        self.ledger == other.ledger && (self.ledger.is_none() || self.state == other.state)
     }
 
     fn addresses(&self) -> Vec<SocketAddr> {

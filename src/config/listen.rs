@@ -12,7 +12,7 @@ use crate::limits::{
 };
 use crate::policy::RouteId;
 use crate::relay::Protocol;
-use crate::session::{Listener, Mixed, Networks, Offer, Trust};
+use crate::session::{Listener, Mixed, Networks, Offer, ResumeLevel, Trust};
 use crate::wire::Newlines;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -82,6 +82,7 @@ fn listener(
     content(table, &mut listener, reading);
     mixed(table, &mut listener, reading, routes);
     offers(table, &mut listener, reading);
+    remembers(table, &mut listener);
     listener.tls = tls::of_listener(table, reading);
     listener.trust = trust(table);
     times(table, &mut listener, reading);
@@ -149,6 +150,18 @@ fn offers(table: &mut Table<'_>, listener: &mut Listener, reading: &Reading<'_>)
     }
 }
 
+/// What is remembered for clients that lost a reply; whom RESUME is offered to says `trust`.
+fn remembers(table: &mut Table<'_>, listener: &mut Listener) {
+    let levels = [
+        ("off", ResumeLevel::Off),
+        ("outcome", ResumeLevel::Outcome),
+        ("partial", ResumeLevel::Partial),
+    ];
+    listener.resume = table.choice("resume", &levels).unwrap_or(ResumeLevel::Outcome);
+    listener.checkpoint = table.switch("checkpoint").unwrap_or(false);
+    listener.replay = table.switch("replay").unwrap_or(true);
+}
+
 /// `true`, `false`, or `"auto"`: when the next hops of all routes are known to honour it.
 fn offer(table: &mut Table<'_>, key: &'static str, reading: &Reading<'_>) -> Option<Offer> {
     let value = table.value(key)?;
@@ -170,6 +183,7 @@ fn trust(table: &mut Table<'_>) -> Trust {
         set(&mut trust.proxy, networks(&mut table, "proxy"));
         set(&mut trust.xclient, networks(&mut table, "xclient"));
         set(&mut trust.xforward, networks(&mut table, "xforward"));
+        set(&mut trust.resume, networks(&mut table, "resume"));
         table.end();
     }
     trust

@@ -1,7 +1,7 @@
 //! The configuration: TOML in, a checked [`Config`] out, or every fault with its place.
 //!
 //! Each table of the file has a file here that reads it, key by key: `top`, `listen` (with `tls`),
-//! `route` (with `route_tls`), `domain` (with `recipients`), `class`, `rule`, `admin`. They share
+//! `route` (with `route_tls`), `domain` (with `recipients`), `class`, `rule`, `ledger`, `admin`. They share
 //! `table` (one table while it is read), `value` (single values), `list` and `files` (what lies beside
 //! the file), `names` (what was meant) and `fault` (what is wrong where). `fixed` says what cannot
 //! change while a configuration is served, `summary` what it amounts to. Below this room nothing is
@@ -13,6 +13,7 @@ mod domain;
 mod fault;
 mod files;
 mod fixed;
+mod ledger;
 mod list;
 mod listen;
 mod names;
@@ -45,7 +46,7 @@ pub struct Config {
     pub hostname: String,
     /// How many shards; `None` is one for each core that the process may use.
     pub shards: Option<usize>,
-    /// Where Maildirs with relative paths lie.
+    /// Where Maildirs with relative paths, and the ledger, lie.
     pub state: PathBuf,
     /// Where to listen, and how sessions there behave.
     pub listeners: Vec<(SocketAddr, Arc<Listener>)>,
@@ -57,6 +58,8 @@ pub struct Config {
     pub route_settings: Vec<String>,
     /// Where metrics and health are asked for, and who may ask for changes.
     pub admin: Option<Admin>,
+    /// What is remembered of outcomes; `None` is nothing.
+    pub ledger: Option<crate::ledger::Settings>,
     /// Connections of clients, for the whole process.
     pub connections_max: usize,
     /// Memory for message bodies, in octets, for the whole process.

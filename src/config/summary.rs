@@ -35,6 +35,14 @@ fn write_summary(config: &Config, out: &mut String) -> Result {
     let rules = &config.tables.rules;
     write_rules(rules, out)?;
     writeln!(out, "memory   {} for message bodies", shown_octets(config.body_memory_octets))?;
+    if let Some(ledger) = &config.ledger {
+        let (outcomes, window) = (shown(ledger.outcome_lifetime), shown(ledger.replay_window));
+        let size = shown_octets(ledger.octets_max);
+        writeln!(
+            out,
+            "ledger   outcomes for {outcomes}, messages without an id for {window}, {size}"
+        )?;
+    }
     if let Some(admin) = &config.admin {
         let reload = if admin.token.is_some() { ", POST /reload with a token" } else { "" };
         writeln!(out, "admin    http://{}{reload}", admin.address)?;
@@ -91,6 +99,7 @@ fn write_listener(addresses: &str, listener: &Listener, out: &mut String) -> Res
         ("PROXY", &trust.proxy),
         ("XCLIENT", &trust.xclient),
         ("XFORWARD", &trust.xforward),
+        ("RESUME", &trust.resume),
         ("bare LF", &listener.normalized_from),
     ];
     for (what, networks) in trusted.into_iter().filter(|(_, networks)| !networks.is_empty()) {

@@ -4,7 +4,7 @@ use super::domain::FileDomains;
 use super::fault::{Collector, Faults};
 use super::files::Files;
 use super::table::{Table, Text};
-use super::{Config, Log, admin, class, domain, listen, route, rule, value};
+use super::{Config, Log, admin, class, domain, ledger, listen, route, rule, value};
 use crate::limits::{
     BODY_MEMORY_DEFAULT, BODY_MEMORY_RANGE, CONNECTIONS_DEFAULT, CONNECTIONS_RANGE, SHARDS_RANGE,
 };
@@ -88,6 +88,7 @@ fn config<'a>(
     route::no_loops(&reading, &routes, &listeners);
     let domains = domain::domains(&mut top, &reading, &route_names, &class_names);
     let postmaster = postmaster_domain(&mut top, faults, &domains);
+    let ledger = ledger::ledger(&mut top, &reading);
     let admin = admin::admin(&mut top, &reading);
     top.end();
     let (warnings, expiry_unix_s) = (reading.warnings.into_inner(), reading.expiry_unix_s.get());
@@ -102,6 +103,7 @@ fn config<'a>(
         route_settings: routes.settings.clone(),
         routes: Arc::new(routes.into_routes(&hostname)),
         admin,
+        ledger,
         connections_max: connections
             .and_then(|number| usize::try_from(number).ok())
             .unwrap_or(CONNECTIONS_DEFAULT),

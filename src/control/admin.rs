@@ -4,6 +4,7 @@
 //! . So names are checked, heads have a time and a size, connections a number and a life, and
 //! health has places of its own.
 
+use super::ledger::{self, LedgerHandle, ledger_metrics};
 use super::metrics;
 use super::reload::Reloader;
 use crate::config::{Admin, Faults};
@@ -39,6 +40,7 @@ pub(super) struct AdminPort {
     pub settings: Arc<Admin>,
     pub gateway: GatewayHandle,
     pub reloader: Reloader,
+    pub ledger: Option<LedgerHandle>,
     pub draining: Arc<AtomicBool>,
 }
 
@@ -85,11 +87,28 @@ fn router(port: &AdminPort) -> Router {
         .route("/healthz", get(alive))
         .route("/readyz", get(ready));
     // Without a secret there is nothing that could be asked for.
-    match &port.settings.token {
+    let router = match &port.settings.token {
         Some(_) => router.route("/reload", post(reload)),
         None => router,
+    };
+    let router = router.with_state(port.clone());
+    match &port.ledger {
+        // Who has written to whom is told on this machine only.
+        Some(handle) => router
+            .merge(ledger::admin_routes(handle.clone()).layer(middleware::from_fn(only_from_here))),
+        None => router,
     }
-    .with_state(port.clone())
+}
+
+async fn only_from_here(
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match peer.ip().to_canonical().is_loopback() {
+        true => next.run(request).await,
+        false => (StatusCode::FORBIDDEN, "this is told on this machine only\n").into_response(),
+    }
 }
 
 /// One request, and the end. Scrapers come seldom enough to connect anew.
@@ -139,8 +158,10 @@ async fn ready(State(port): State<AdminPort>) -> (StatusCode, &'static str) {
 async fn metrics_text(State(port): State<AdminPort>) -> Response {
     let reloads = port.reloader.counts();
     // The shards answer within a round; should one not, health is answered all the same.
-    let asked =
-        tokio::task::spawn_blocking(move || metrics::render(&port.gateway.snapshots(), reloads));
+    let asked = tokio::task::spawn_blocking(move || {
+        let ledger = port.ledger.map(|ledger| ledger_metrics(&ledger.report()));
+        metrics::render(&port.gateway.snapshots(), reloads) + &ledger.unwrap_or_default()
+    });
     match timeout(ADMIN_TIMEOUT, asked).await {
         Ok(Ok(text)) => {
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()

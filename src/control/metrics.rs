@@ -62,14 +62,14 @@ pub fn render(shards: &[Snapshot], reloads: ReloadCounts) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn counter(name: &str, help: &str, value: u64) -> MetricFamily {
+pub(super) fn counter(name: &str, help: &str, value: u64) -> MetricFamily {
     let (mut counter, mut metric) = (Counter::default(), Metric::default());
     counter.set_value(value as f64);
     metric.set_counter(counter);
     family(&format!("{name}_total"), help, MetricType::COUNTER, metric)
 }
 
-fn gauge(name: &str, help: &str, value: u64) -> MetricFamily {
+pub(super) fn gauge(name: &str, help: &str, value: u64) -> MetricFamily {
     let (mut gauge, mut metric) = (Gauge::default(), Metric::default());
     gauge.set_value(value as f64);
     metric.set_gauge(gauge);
@@ -98,7 +98,7 @@ fn decisions(shards: &[Snapshot]) -> MetricFamily {
     family("decision_seconds", help, MetricType::HISTOGRAM, metric)
 }
 
-fn family(name: &str, help: &str, kind: MetricType, metric: Metric) -> MetricFamily {
+pub(super) fn family(name: &str, help: &str, kind: MetricType, metric: Metric) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(format!("postern_{name}"));
     family.set_help(help.to_owned());

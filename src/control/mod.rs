@@ -5,6 +5,7 @@
 //! ever waited for by a shard.
 
 mod admin;
+pub mod ledger;
 mod log;
 mod metrics;
 mod reload;
@@ -18,6 +19,7 @@ use crate::limits::FILE_LOOK;
 use crate::shard::executor::ShardPanicked;
 use crate::shard::gateway::{Gateway, GatewayHandle};
 use admin::AdminPort;
+use ledger::LedgerHandle;
 use reload::Reloader;
 use sd_notify::NotifyState;
 use std::net::SocketAddr;
@@ -46,7 +48,11 @@ pub enum ControlError {
 /// what is `served`.
 ///
 /// The calling thread is the control thread.
-pub fn run(gateway: Gateway, served: Served) -> Result<(), ControlError> {
+pub fn run(
+    gateway: Gateway,
+    served: Served,
+    ledger: Option<LedgerHandle>,
+) -> Result<(), ControlError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -57,7 +63,7 @@ pub fn run(gateway: Gateway, served: Served) -> Result<(), ControlError> {
     };
     runtime.block_on(async {
         let draining = Arc::new(AtomicBool::new(false));
-        let told = until_told(&gateway.handle(), served, &draining).await;
+        let told = until_told(&gateway.handle(), served, ledger, &draining).await;
         draining.store(true, Ordering::Relaxed);
         tell_systemd(NotifyState::Stopping);
         gateway.handle().drain();
@@ -73,6 +79,7 @@ pub fn run(gateway: Gateway, served: Served) -> Result<(), ControlError> {
 async fn until_told(
     gateway: &GatewayHandle,
     served: Served,
+    ledger: Option<LedgerHandle>,
     draining: &Arc<AtomicBool>,
 ) -> Result<(), ControlError> {
     let settings = served.config.admin.clone();
@@ -88,6 +95,7 @@ async fn until_told(
             settings: Arc::new(settings),
             gateway: gateway.clone(),
             reloader: reloader.clone(),
+            ledger,
             draining: Arc::clone(draining),
         };
         tokio::spawn(admin::serve(listener, port));

@@ -203,17 +203,9 @@ impl Mail {
             return None;
         }
         let (reverse_path, rest) = ReversePath::read(path.trim_ascii_start()).ok()?;
-        #[expect(
-            clippy::borrowed_box,
-            reason = "it is what the filter of a list of boxes is given"
-        )]
-        let kept = |parameter: &Box<[u8]>| {
-            !parameter.starts_with(b"TRANSID=") && !parameter.starts_with(b"TRANSOFF=")
-        };
-        Some(Mail {
-            reverse_path: reverse_path.address().into(),
-            parameters: folded(rest).into_iter().filter(kept).collect(),
-        })
+        let mut parameters = folded(rest);
+        parameters.retain(|one| !one.starts_with(b"TRANSID=") && !one.starts_with(b"TRANSOFF="));
+        Some(Mail { reverse_path: reverse_path.address().into(), parameters })
     }
 
     /// The parameters that make another message of it: all but the declared size, and the form in

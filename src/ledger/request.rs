@@ -143,7 +143,8 @@ pub enum Request {
         /// The last transaction whose reply it has.
         through: Transaction,
     },
-    /// QUIT: it has all replies, those that RESUME was asked for included. No answer.
+    /// QUIT: it has all replies to transactions with an id, those that RESUME was asked for included.
+    /// It says nothing of others, as it may have been sent with their end mark. No answer.
     Quit {
         /// Whose it is.
         holder: Holder,
@@ -224,6 +225,11 @@ impl Request {
             | Request::Forget { transaction }
             | Request::Confirm { through: transaction } => transaction.holder,
         }
+    }
+
+    /// Whether there is an answer.
+    pub fn wants_answer(&self) -> bool {
+        self.unanswered().is_some()
     }
 
     /// What is answered when the ledger cannot be asked at all: mail goes on without a record.

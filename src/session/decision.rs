@@ -114,6 +114,8 @@ impl Decision {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Delivered,
+    /// An earlier try has delivered it, and was answered so.
+    Known(Reply),
     Quarantined,
     Discarded,
     Refused(Reply),
@@ -132,12 +134,13 @@ struct Copy {
 impl Fate {
     /// Whether the client is told that it was taken.
     pub fn is_accepted(&self) -> bool {
-        matches!(self, Fate::Delivered | Fate::Quarantined | Fate::Discarded)
+        !matches!(self, Fate::Refused(_) | Fate::Deferred(_))
     }
 
     pub fn name(&self) -> &'static str {
         match self {
             Fate::Delivered => "delivered",
+            Fate::Known(_) => "known",
             Fate::Quarantined => "quarantined",
             Fate::Discarded => "discarded",
             Fate::Refused(_) => "refused",
@@ -409,6 +412,7 @@ impl Session {
         for fate in fates {
             match fate {
                 Fate::Delivered => self.shared.tally.copies_delivered.count(),
+                Fate::Known(_) => {}
                 Fate::Quarantined => self.shared.tally.copies_quarantined.count(),
                 Fate::Discarded => self.shared.tally.copies_discarded.count(),
                 Fate::Refused(_) => self.shared.tally.copies_refused.count(),

@@ -102,7 +102,7 @@ fn are_told_alike(fates: &[Fate], accepted: &Reply) -> bool {
 fn told(fate: &Fate, accepted: &Reply) -> Reply {
     match fate {
         Fate::Delivered | Fate::Quarantined | Fate::Discarded => accepted.clone(),
-        Fate::Refused(reply) | Fate::Deferred(reply) => reply.clone(),
+        Fate::Known(reply) | Fate::Refused(reply) | Fate::Deferred(reply) => reply.clone(),
     }
 }
 

@@ -62,7 +62,7 @@ impl Session {
         }
         let asks = self.effects.iter().filter(|effect| match effect {
             // What the ledger is only told has no answer.
-            Effect::Ask(Ask::Ledger(request)) => request.unanswered().is_some(),
+            Effect::Ask(Ask::Ledger(request)) => request.wants_answer(),
             Effect::Ask(Ask::Relay(_) | Ask::Verify(_)) => true,
             _ => false,
         });

@@ -745,11 +745,11 @@ impl Session {
     /// Leaves without a word.
     fn abandon(&mut self, why: &str, now: Now) {
         self.shared.tally.timeouts.count();
+        let goes_on = self.outlives_client();
         self.note_broken(why, now);
         self.lose_connection();
         self.effects.push_back(Effect::Abort);
-        // What the relay is at work on is brought to its end.
-        if !matches!(self.state, State::Committing(_)) {
+        if !goes_on {
             self.close(now);
         }
         self.settle(now);
@@ -758,7 +758,8 @@ impl Session {
     /// Notes what an end without a word breaks off.
     fn note_broken(&mut self, why: &str, now: Now) {
         let ended_before = matches!(self.state, State::Closing { .. } | State::Closed);
-        if !self.lose_message(why, now) && !ended_before {
+        let lost = !self.outlives_client() && self.lose_message(why, now);
+        if !lost && !ended_before {
             self.note_end(why, now);
         }
     }
@@ -767,6 +768,10 @@ impl Session {
         self.connection = Connection::Lost;
         self.pending = Pending::default();
         self.client.place = None;
+        // A retry that comes while the work goes on waits for the end of it.
+        if self.is_at_work() {
+            self.gone_recorded();
+        }
     }
 
     fn close(&mut self, now: Now) {

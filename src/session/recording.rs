@@ -19,6 +19,7 @@ use crate::now::Now;
 use crate::policy::{ClassId, RouteId};
 use crate::relay;
 use crate::wire::{ForwardPath, Mail, Rcpt, Reply, Told as PeerTold, replies, resume_id};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -29,8 +30,8 @@ pub struct LedgerLine {
     pub line: u32,
     /// What keys are made with.
     pub secret: Rc<Secret>,
-    /// A number that is the same as long as the rules are.
-    pub rules: u64,
+    /// A number that is another one when the rules are others.
+    pub rules: Rc<Cell<u64>>,
 }
 
 /// A transaction that the ledger knows of.
@@ -290,7 +291,7 @@ impl Session {
             },
             created_s: now_s,
             expires_s: now_s,
-            rules: line.rules,
+            rules: line.rules.get(),
             trace_id: transaction.id.as_str().into(),
             mail,
             recipients: Vec::new(),
@@ -515,11 +516,12 @@ impl Session {
         }
     }
 
-    /// QUIT: the client has all that it was told.
+    /// QUIT: the client has all that it was told, if it keeps to the rules of RESUME. One that gives
+    /// no ids may have sent it together with the end mark; what it has shown of its last reply when it
+    /// goes decides.
     pub(super) fn quit_recorded(&mut self) {
         if let Some(line) = self.uses_ledger() {
             let holder = self.holder(&line);
-            self.unconfirmed = None;
             self.ask_ledger(Request::Quit { holder });
         }
     }
@@ -657,7 +659,10 @@ impl Session {
         }
         for (place, known) in known.each.into_iter().enumerate() {
             let (fate, copy) = match known {
-                Some(Known::Done(told)) => (Fate::Delivered, CopyState::Done(told)),
+                Some(Known::Done(told)) => match told.reply() {
+                    Some(reply) => (Fate::Known(reply), CopyState::Done(told)),
+                    None => (Fate::Delivered, CopyState::Done(told)),
+                },
                 Some(Known::Refused(told)) => match told.reply() {
                     Some(reply) => (Fate::from_refusal(reply), CopyState::NotSent),
                     None => continue,

@@ -7,10 +7,11 @@ use super::ring::{Close, Ring};
 use super::socket::SocketId;
 use super::steer;
 use super::wheel::Timer;
+use crate::ledger::Request;
 use crate::limits::{LINGER_TIMEOUT, LOAD_FROM_PERCENT, LOAD_UNTIL_PERCENT};
 use crate::now::{Now, Tick};
 use crate::relay::Ticket;
-use crate::session::{Answer, Ask, Client, Effect, Gone, Listener, Session, Source};
+use crate::session::{Ask, Client, Effect, Gone, Listener, Session, Source};
 use crate::tls::TlsStream;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -76,7 +77,7 @@ impl Core {
         let client = Client {
             address,
             port: peer.map(|peer| peer.port()),
-            seat: u64::from(number),
+            seat: ticket(number, self.sessions.vacant_key()).0,
             session_id: format!("{}{number:x}", self.parts.id_prefix),
             listener: tag,
             place,
@@ -214,18 +215,12 @@ impl Core {
                 self.client_gone(index);
             }
             (Effect::Ask(Ask::Relay(plan)), _) => {
-                let ticket = Ticket(u64::from(seat.number) << 32 | index as u64);
-                self.relay.start(ticket, plan, self.now().tick);
+                self.relay.start(ticket(seat.number, index), plan, self.now().tick);
             }
             (Effect::Ask(Ask::Verify(probe)), _) => {
-                let ticket = Ticket(u64::from(seat.number) << 32 | index as u64);
-                self.relay.verify(ticket, probe, self.now().tick);
+                self.relay.verify(ticket(seat.number, index), probe, self.now().tick);
             }
-            (Effect::Ask(Ask::Ledger(request)), _) => {
-                if let Some(answer) = Answer::without_ledger(&request) {
-                    self.with_session(index, |session, now| session.answered(answer, now));
-                }
-            }
+            (Effect::Ask(Ask::Ledger(request)), _) => self.ask_ledger(index, *request),
             (Effect::Record(record), _) => self.record(*record),
             // The connection is gone.
             (
@@ -275,6 +270,10 @@ impl Core {
             self.disconnected(index);
             self.part(ring, socket);
         }
+        if let Some(ledger) = &self.parts.ledger {
+            let seat = ticket(self.sessions[index].number, index).0;
+            self.ask_ledger(index, Request::Gone { holder: ledger.line.holder(seat) });
+        }
         self.forget_session(index);
     }
 
@@ -299,6 +298,11 @@ impl Core {
             self.wheel.insert(self.now().tick + LINGER_TIMEOUT, Due::Leaving(socket));
         }
     }
+}
+
+/// How the relay and the ledger know a session: by its number, which no other has, and its place.
+fn ticket(number: u32, index: usize) -> Ticket {
+    Ticket(u64::from(number) << 32 | index as u64)
 }
 
 impl Seat {

@@ -13,15 +13,20 @@ use super::ring::{Close, Counters, Event, Ring};
 use super::socket::SocketId;
 use super::stores::Stores;
 use super::wheel::{Timer, Wheel};
+use crate::control::ledger::{CrashPoint, Line};
+use crate::ledger::{self, Secret};
 use crate::limits::DRAIN_TIMEOUT;
 use crate::now::{Now, Tick};
-use crate::relay::{HopId, Relay, Routes};
-use crate::session::{End, Gone, Listener, Record, Session, Shared, Sources, Tables};
+use crate::relay::{HopId, Relay, Routes, Ticket};
+use crate::session::{
+    Answer, End, Gone, LedgerLine, Listener, Record, Session, Shared, Sources, Tables,
+};
 use crate::tally::{Counts, Tally};
 use crate::tls::{TlsFacts, TlsFault};
 use crate::wire::Budget;
 use hdrhistogram::Histogram;
 use slab::Slab;
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
@@ -47,6 +52,16 @@ pub(super) struct ShardParts {
     pub inbox: mpsc::Receiver<Letter>,
     pub stores: Stores,
     pub log: Option<rtrb::Producer<Record>>,
+    pub ledger: Option<ShardLedger>,
+}
+
+/// A shard's way to the record of outcomes.
+pub(super) struct ShardLedger {
+    pub line: Line,
+    /// What keys are made with.
+    pub secret: Secret,
+    /// The number of the rules at the start. No earlier run had it: refusals of other rules are void.
+    pub rules: u64,
 }
 
 /// What a shard has counted, at one moment.
@@ -86,6 +101,8 @@ pub(super) struct Core {
     plain: Vec<u8>,
     decision_us: Histogram<u64>,
     draining_until: Option<Tick>,
+    /// Questions that the ledger has not answered yet.
+    ledger_asked: usize,
 }
 
 /// What is to be looked at when a timer is due.
@@ -122,7 +139,11 @@ impl Core {
             tally: Rc::new(Tally::default()),
             board: relay.board(),
             sources: Sources::default(),
-            ledger: None,
+            ledger: parts.ledger.as_ref().map(|ledger| LedgerLine {
+                line: ledger.line.number(),
+                secret: Rc::new(ledger.secret.clone()),
+                rules: Rc::new(Cell::new(ledger.rules)),
+            }),
         };
         Core {
             parts,
@@ -141,6 +162,7 @@ impl Core {
             plain: Vec::new(),
             decision_us: new_histogram(),
             draining_until: None,
+            ledger_asked: 0,
         }
     }
 
@@ -154,7 +176,7 @@ impl Core {
         let Some(link) = self.links.at(socket) else { return };
         let who = link.who;
         if !link.is_under_tls() {
-            return self.hand_over(who, octets);
+            return self.hand_over(ring, socket, who, octets);
         }
         let mut plain = std::mem::take(&mut self.plain);
         let opened = link.open(ring, octets, &mut plain);
@@ -162,7 +184,7 @@ impl Core {
             self.secured(who, facts, resumed);
         }
         if !plain.is_empty() {
-            self.hand_over(who, &plain);
+            self.hand_over(ring, socket, who, &plain);
         }
         plain.clear();
         self.plain = plain;
@@ -174,11 +196,12 @@ impl Core {
     }
 
     /// Plain octets for whoever is at a socket.
-    fn hand_over(&mut self, who: Who, octets: &[u8]) {
+    fn hand_over(&mut self, ring: &Ring, socket: SocketId, who: Who, octets: &[u8]) {
         match who {
             Who::Client(index) => self.with_session(index, |session, now| {
                 #[cfg(test)]
                 fault_switch(octets);
+                note_acknowledgement(session, ring, socket);
                 session.receive(octets, now);
             }),
             Who::Hop(id) => self.relay.receive(id, octets, self.now().tick),
@@ -207,7 +230,12 @@ impl Core {
         let (who, left) = (link.who, link.unsent_octets(ring));
         match who {
             Who::Client(index) => {
-                self.with_session(index, |session, now| session.sent(plain, now));
+                self.with_session(index, |session, now| {
+                    session.sent(plain, now);
+                    if session.awaits_acknowledgement() {
+                        CrashPoint::Replied.reached();
+                    }
+                });
             }
             Who::Hop(id) => self.relay.sent(id, left, self.now().tick),
             Who::Nobody => {}
@@ -217,7 +245,10 @@ impl Core {
     fn peer_closed(&mut self, ring: &mut Ring, socket: SocketId) {
         match self.links.who(socket) {
             Some(Who::Client(index)) => {
-                self.with_session(index, |session, now| session.peer_closed(Gone::HalfClosed, now));
+                self.with_session(index, |session, now| {
+                    note_acknowledgement(session, ring, socket);
+                    session.peer_closed(Gone::HalfClosed, now);
+                });
             }
             Some(Who::Hop(id)) => {
                 self.close(ring, socket);
@@ -259,6 +290,21 @@ impl Core {
     }
 
     // ---- effects ----------------------------------------------------------------------------
+
+    /// Tells the ledger something, or asks it; whoever finds it deaf has an answer at once.
+    pub(super) fn ask_ledger(&mut self, index: usize, request: ledger::Request) {
+        let wants_answer = request.wants_answer();
+        let answer = match &self.parts.ledger {
+            Some(ledger) => ledger.line.ask(request),
+            None => request.unanswered(),
+        };
+        match answer {
+            Some(answer) => self.with_session(index, |session, now| {
+                session.answered(Answer::Ledger(Box::new(answer)), now);
+            }),
+            None => self.ledger_asked += usize::from(wants_answer),
+        }
+    }
 
     /// Carries out what sessions and the relay want, until neither wants anything. One list of
     /// work instead of calls in both directions: however much a client pipelines, the stack stays
@@ -327,7 +373,18 @@ impl Core {
             *old = new;
         }
         self.shared.tables = Arc::clone(tables);
+        if let Some(ledger) = &self.shared.ledger {
+            ledger.rules.set(ledger.rules.get().wrapping_add(1));
+        }
         self.with_all_sessions(|session, _| session.retable(Arc::clone(tables)));
+    }
+
+    /// The ledger has an answer. One that comes unasked is none that was waited for.
+    fn remembered(&mut self, seat: u64, answer: ledger::Answer) {
+        if !matches!(answer, ledger::Answer::Superseded(_)) {
+            self.ledger_asked = self.ledger_asked.saturating_sub(1);
+        }
+        self.answer(Ticket(seat), Answer::Ledger(Box::new(answer)));
     }
 
     fn drain(&mut self, ring: &mut Ring) {
@@ -385,6 +442,7 @@ impl Driver for Core {
         while let Ok(letter) = self.parts.inbox.try_recv() {
             match letter {
                 Letter::Stored(job, outcomes) => self.relay.stored(&job, outcomes),
+                Letter::Remembered(seat, answer) => self.remembered(seat, answer),
                 Letter::Snapshot(answer) => answer(self.snapshot(ring)),
                 Letter::Replace(listeners, tables) => self.replace(listeners, &tables),
                 Letter::Drain => self.drain(ring),
@@ -406,12 +464,19 @@ impl Driver for Core {
     }
 
     fn busy(&self) -> bool {
-        self.relay.plans_open() > 0
+        self.relay.plans_open() > 0 || self.ledger_asked > 0
     }
 
     fn finished(&self) -> bool {
         let over = |until: Tick| self.sessions.is_empty() || self.clock.now().tick >= until;
         self.draining_until.is_some_and(over)
+    }
+}
+
+/// What a client says, or that it ends its side, says more if it has its last reply.
+fn note_acknowledgement(session: &mut Session, ring: &Ring, socket: SocketId) {
+    if session.awaits_acknowledgement() && ring.is_all_acknowledged(socket) {
+        session.reply_acknowledged();
     }
 }
 

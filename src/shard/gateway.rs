@@ -1,7 +1,7 @@
 //! All shards of a process: started together, asked together, stopped together.
 
 use super::bell::Bell;
-use super::driver::{Core, ShardParts, Snapshot};
+use super::driver::{Core, ShardLedger, ShardParts, Snapshot};
 use super::executor::{Shard, ShardPanicked, ShardSettings, run_shard};
 use super::listener::{self, ListenError, Listeners};
 use super::mailbox::{Letter, Mailbox};
@@ -9,6 +9,7 @@ use super::ring::RingSettings;
 use super::start::StartError;
 use super::steer;
 use super::stores::Stores;
+use crate::control::ledger::Ledger;
 use crate::limits;
 use crate::relay::Routes;
 use crate::session::{Listener, Record, Tables};
@@ -19,7 +20,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What the shards of a process are made of.
-pub struct GatewaySettings {
+pub struct GatewaySettings<'a> {
     /// How many shards, at least one; each is pinned to a core that the process may use, as long as
     /// there are so many.
     pub shards: usize,
@@ -35,6 +36,8 @@ pub struct GatewaySettings {
     pub body_memory_octets: u64,
     /// Where records go: one queue for each shard, in shard order; none, and nothing is logged.
     pub log: Vec<rtrb::Producer<Record>>,
+    /// The record of outcomes. It must live longer than the gateway.
+    pub ledger: Option<&'a Ledger>,
 }
 
 /// The running shards.
@@ -70,7 +73,7 @@ const FULL_NOTICE: &[u8] = b"421 4.3.2 too many connections\r\n";
 
 impl Gateway {
     /// Opens all listeners, then starts all shards.
-    pub fn start(settings: GatewaySettings) -> Result<Gateway, GatewayError> {
+    pub fn start(settings: GatewaySettings<'_>) -> Result<Gateway, GatewayError> {
         let count = settings.shards.max(1);
         let mut opened = Vec::with_capacity(settings.listeners.len());
         for (address, _) in &settings.listeners {
@@ -92,11 +95,19 @@ impl Gateway {
             addresses,
         };
         let mut log = settings.log.into_iter();
-        let (cpus, run) = (cpus_allowed(), run_name());
+        let (cpus, run_us) = (cpus_allowed(), run_us());
         for (number, sockets) in sockets.into_iter().enumerate() {
             let bell = Bell::new().map_err(|error| StartError::of("make the bell", error))?;
             let (mailbox, inbox) = Mailbox::new(bell.rope());
             let ring = ring_settings(settings.connections_max / count);
+            let ledger = settings.ledger.map(|ledger| {
+                let mailbox = mailbox.clone();
+                let line = ledger.line(move |seat, answer| {
+                    // A shard that is gone has no sessions that wait.
+                    mailbox.post(Letter::Remembered(seat, answer));
+                });
+                ShardLedger { line, secret: ledger.secret().clone(), rules: run_us }
+            });
             let parts = ShardParts {
                 number,
                 shards: count,
@@ -106,11 +117,12 @@ impl Gateway {
                 routes: Arc::clone(&settings.routes),
                 clients_max: ring.sockets_max - ring.sockets_for_next_hops,
                 body_memory_octets: settings.body_memory_octets / count as u64,
-                id_prefix: format!("{run}{number:x}z"),
+                id_prefix: format!("{run_us:x}{number:x}z"),
                 mailbox: mailbox.clone(),
                 inbox,
                 stores: stores.clone(),
                 log: log.next(),
+                ledger,
             };
             let shard = ShardSettings {
                 name: format!("postern-{number}"),
@@ -244,10 +256,10 @@ fn ring_settings(connections_max: usize) -> RingSettings {
     RingSettings { sockets_max, sockets_for_next_hops: hops, ..RingSettings::default() }
 }
 
-/// What every id of this run of the program begins with: the moment of its start.
-fn run_name() -> String {
+/// What tells this run of the program from all others: the moment of its start.
+fn run_us() -> u64 {
     let us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-    format!("{us:x}")
+    u64::try_from(us).unwrap_or(u64::MAX)
 }
 
 /// The cores that this process may use, by number.
@@ -297,6 +309,7 @@ mod tests {
             connections_max: 10,
             body_memory_octets: 1 << 20,
             log: Vec::new(),
+            ledger: None,
         });
         let gateway = gateway.unwrap();
         let connect = || {

@@ -77,7 +77,7 @@ impl Core {
     }
 
     /// Gives an answer to the session that has asked, if it is still there.
-    fn answer(&mut self, Ticket(ticket): Ticket, answer: Answer) {
+    pub(super) fn answer(&mut self, Ticket(ticket): Ticket, answer: Answer) {
         let (index, number) = (ticket as u32 as usize, (ticket >> 32) as u32);
         if self.sessions.get(index).is_some_and(|seat| seat.number == number) {
             self.with_session(index, |session, now| session.answered(answer, now));

@@ -2,6 +2,7 @@
 
 use super::bell::BellRope;
 use super::driver::Snapshot;
+use crate::ledger;
 use crate::relay::{Outcome, StoreJob};
 use crate::session::{Listener, Tables};
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use std::sync::mpsc;
 pub(super) enum Letter {
     /// A store has answered.
     Stored(Box<StoreJob>, Vec<Outcome>),
+    /// The ledger has an answer for a session.
+    Remembered(u64, ledger::Answer),
     /// Somebody wants to know what the shard has counted.
     Snapshot(Box<dyn FnOnce(Snapshot) + Send>),
     /// Other settings for the listeners, in their order, and other tables.

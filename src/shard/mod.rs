@@ -17,6 +17,7 @@
 //! noise, and without them a buffer is lent and given back in one place.
 
 mod accept;
+mod acknowledged;
 pub mod bell;
 pub mod buffers;
 mod clients;

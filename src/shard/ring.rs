@@ -15,6 +15,7 @@
 //! the two loops that drive it.
 
 use super::accept::{Acceptor, SpareDescriptor, make_blocking, tell};
+use super::acknowledged;
 use super::bell::Bell;
 use super::buffers::{self, Buffers};
 use super::socket::{Message, Phase, Receive, Socket, SocketId, WriteEnd};
@@ -330,6 +331,16 @@ impl Ring {
             Some(open) if open.generation == socket.generation() => open.outgoing.octets(),
             _ => 0,
         }
+    }
+
+    /// Whether the peer's kernel has all that was sent to a socket.
+    pub fn is_all_acknowledged(&self, socket: SocketId) -> bool {
+        let open = self.sockets.get(socket.slot());
+        open.filter(|open| open.generation == socket.generation()).is_some_and(|open| {
+            open.phase == Phase::Open
+                && open.outgoing.is_empty()
+                && acknowledged::is_all_acknowledged(open.fd)
+        })
     }
 
     /// Stops reading: the peer is held back by its full window. Octets that the kernel has handed

@@ -17,6 +17,7 @@ use crate::tools::sink::{Kept, Misdeed, Point, Script, SinkEffect, SinkSession};
 use crate::wire::{Budget, Output, replies};
 use core::net::IpAddr;
 use fastrand::Rng;
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::rc::Rc;
@@ -126,6 +127,8 @@ struct ClientSide {
     over: bool,
     /// The last octets that the server sent have reached the client.
     acknowledged: bool,
+    /// The connection is lost when so many octets more have been received.
+    lost_after: Option<usize>,
     /// The server's side of TLS, once it has begun.
     tls: Option<Box<TlsStream>>,
     listener: Arc<Listener>,
@@ -225,7 +228,8 @@ impl World {
         let secret = Secret::new([7; 32]);
         let epoch_s = u64::try_from(self.now().unix_s).unwrap_or(0);
         let keeper = Keeper::new(LedgerSettings::default(), secret.clone(), epoch_s);
-        self.shared.ledger = Some(LedgerLine { line: 0, secret: Rc::new(secret), rules: 1 });
+        self.shared.ledger =
+            Some(LedgerLine { line: 0, secret: Rc::new(secret), rules: Rc::new(Cell::new(1)) });
         self.ledger = Some(Ledger { keeper, disk: Disk::default() });
     }
 
@@ -250,6 +254,7 @@ impl World {
             server_ended: false,
             over: false,
             acknowledged: false,
+            lost_after: None,
             tls: None,
             listener,
             to_session: Stream::default(),
@@ -281,6 +286,11 @@ impl World {
     pub fn client_goes(&mut self, id: ClientId, gone: Gone) {
         let due = self.arrival(|world| &mut world.clients[id.0].to_session);
         self.schedule(due, Event::ClientGone(id, gone));
+    }
+
+    /// The connection is lost when the client has received so many octets more; not under TLS.
+    pub fn lose_after(&mut self, id: ClientId, octets: usize) {
+        self.clients[id.0].lost_after = Some(octets);
     }
 
     /// What the server sent since the last call, one entry a send.
@@ -521,9 +531,18 @@ impl World {
         self.drain_session(id);
     }
 
-    fn client_receives(&mut self, id: ClientId, octets: Vec<u8>, plain: usize) {
+    fn client_receives(&mut self, id: ClientId, mut octets: Vec<u8>, plain: usize) {
         let now = self.now();
         let client = &mut self.clients[id.0];
+        if let Some(left) = client.lost_after.as_mut().filter(|_| !client.over) {
+            if octets.len() >= *left {
+                octets.truncate(*left);
+                client.session.sent(octets.len(), now);
+                client.received.push(octets);
+                return self.client_gone(id, Gone::Lost);
+            }
+            *left -= octets.len();
+        }
         client.session.sent(plain, now);
         client.acknowledged = !client.over;
         if !client.over {

@@ -43,6 +43,11 @@ impl Memory {
         Ok(Memory { world, clients: Vec::new() })
     }
 
+    /// The connection is lost when its client has received so many octets more.
+    pub fn lose_after(&mut self, connection: ConnectionId, octets: usize) {
+        self.world.lose_after(self.id(connection), octets);
+    }
+
     fn id(&self, connection: ConnectionId) -> ClientId {
         self.clients[connection.0].id
     }

@@ -120,9 +120,7 @@ fn runs_of(index: usize, vectors: &[Vector]) -> Vec<Run> {
         }
         for mode in MODES {
             let splits = matches!(mode, Mode::EachOctet | Mode::RandomCuts);
-            // The shards have no ledger yet.
-            let remembers = vector.name.starts_with("resume-") && mode == Mode::Sockets;
-            if !(remembers || splits && vector.nosplit) {
+            if !(splits && vector.nosplit) {
                 runs.push(Run { vector: index, mode, next_hop });
             }
         }

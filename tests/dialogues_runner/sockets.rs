@@ -5,6 +5,7 @@
 
 use super::installation::{Installation, routes, taken_for};
 use super::stage::{Arrived, ConnectionId, Stage};
+use postern::control::ledger::{Ledger, LedgerReport, LedgerSettings};
 use postern::relay::{Address, Protocol};
 use postern::shard::gateway::{Gateway, GatewaySettings};
 use postern::tools::sink::{Kept, Serving, serve};
@@ -26,6 +27,9 @@ pub struct Sockets {
     _sink: Serving,
     kept: Kept,
     quarantine: TempDir,
+    /// It ends after the gateway.
+    ledger: Ledger,
+    _outcomes: TempDir,
     clients: Vec<Client>,
     began: Instant,
 }
@@ -45,6 +49,15 @@ pub struct Client {
 impl Sockets {
     /// Starts a gateway with a next hop that speaks `protocol`.
     pub fn start(installation: &Installation, protocol: Protocol) -> Result<Sockets, String> {
+        Sockets::start_with(installation, protocol, |_| {})
+    }
+
+    /// The same, with settings of the ledger.
+    pub fn start_with(
+        installation: &Installation,
+        protocol: Protocol,
+        set: impl FnOnce(&mut LedgerSettings),
+    ) -> Result<Sockets, String> {
         let fault = |error: std::io::Error| error.to_string();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let hop = TcpListener::bind(any).map_err(fault)?;
@@ -54,6 +67,10 @@ impl Sockets {
             serve(hop, protocol, Arc::clone(&installation.script), kept.clone()).map_err(fault)?;
         let quarantine = tempfile::tempdir().map_err(fault)?;
         let listeners = &installation.listeners;
+        let outcomes = tempfile::tempdir().map_err(fault)?;
+        let mut settings = LedgerSettings::new(outcomes.path());
+        set(&mut settings);
+        let ledger = Ledger::start(settings).map_err(|error| error.to_string())?;
         let gateway = Gateway::start(GatewaySettings {
             shards: 1,
             listeners: listeners.iter().map(|one| (any, Arc::clone(one))).collect(),
@@ -62,6 +79,7 @@ impl Sockets {
             connections_max: 1_000,
             body_memory_octets: 64 << 20,
             log: Vec::new(),
+            ledger: Some(&ledger),
         })
         .map_err(|error| error.to_string())?;
         let names = listeners.iter().map(|one| one.name.clone());
@@ -71,9 +89,16 @@ impl Sockets {
             _sink: sink,
             kept,
             quarantine,
+            ledger,
+            _outcomes: outcomes,
             clients: Vec::new(),
             began: Instant::now(),
         })
+    }
+
+    /// What the ledger tells of itself.
+    pub fn remembered(&self) -> LedgerReport {
+        self.ledger.handle().report()
     }
 
     /// Waits until the gateway has greeted its next hop, as it does when it starts: from then on it

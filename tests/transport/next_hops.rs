@@ -16,6 +16,7 @@ fn start_before(next_hop: SocketAddr, settings: &Listener, tls: HopTls) -> Gatew
         connections_max: 100,
         body_memory_octets: 64 << 20,
         log: Vec::new(),
+        ledger: None,
     });
     gateway.unwrap()
 }

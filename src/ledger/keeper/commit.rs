@@ -78,6 +78,11 @@ impl Batch {
         self.changes.insert(row, None);
     }
 
+    pub fn forget_changes(&mut self) {
+        self.changes.clear();
+        self.octets = 0;
+    }
+
     /// Whether the next commit is large enough as it is.
     pub fn is_long(&self) -> bool {
         self.changes.len() >= limits::LEDGER_BATCH_RECORDS
@@ -394,12 +399,24 @@ impl Keeper {
             let (live, what) = (*live, *what);
             self.overdue += 1;
             self.without_record(live, what);
+            if what == What::Outcome {
+                self.over_without_record(live);
+            }
         }
         while let Some((_, lookup)) =
             self.lookup_deadlines.front().copied().filter(|(deadline, _)| *deadline <= now)
         {
             self.finish_lookup(lookup, now);
         }
+    }
+
+    /// The reply is given: nobody else waits for the disk either, and the names are free.
+    fn over_without_record(&mut self, id: LiveId) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let record = Arc::clone(&live.record);
+        let waiters = std::mem::take(&mut live.waiters);
+        self.woken.extend(waiters.into_iter().map(|waiter| (waiter, Some(record.clone()))));
+        self.forget_names(&record, id);
     }
 
     fn without_record(&mut self, id: LiveId, what: What) {

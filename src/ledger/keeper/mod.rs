@@ -82,7 +82,7 @@ pub struct Keeper {
 }
 
 /// What may be chosen. The defaults are those of [`limits`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// How long the outcome of a transaction with an id is kept.
     pub outcome_lifetime: Duration,
@@ -436,8 +436,17 @@ impl Keeper {
         self.index.refile(name, row, Standing::Confirmed, Life::Grace, Keeper::short_s(end));
     }
 
+    /// Checkpoint 6: a QUIT that was pipelined behind the end mark proves nothing to those who give no
+    /// ids; they confirm by what comes after the reply.
     fn quit(&mut self, holder: Holder, now: Tick) {
-        self.confirm(Transaction { holder, number: u32::MAX }, now);
+        let Some(connection) = self.connections.get_mut(&holder) else { return };
+        let (named, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut connection.attached)
+            .into_iter()
+            .partition(|one| one.record.key.is_some());
+        connection.attached = rest;
+        for attached in named {
+            self.confirm_record(&attached, now);
+        }
         let Some(connection) = self.connections.get_mut(&holder) else { return };
         for (name, row) in std::mem::take(&mut connection.recalled) {
             self.grace(name, row, now);

@@ -36,6 +36,11 @@ impl Keeper {
         let now_s = self.now_s(now);
         // a record from the future counts as new.
         record.created_s = record.created_s.min(now_s);
+        if u64::from(self.lifetime(&record).1) <= now_s {
+            self.counts.expired += 1;
+            self.batch.delete(row);
+            return Ok(());
+        }
         match record.phase {
             Phase::Committed(Outcome { confirmed: true, .. }) => {
                 let end = Keeper::short_s(now_s + self.settings.confirmed_grace.as_secs());
@@ -48,6 +53,17 @@ impl Keeper {
             Phase::Open | Phase::Intent => self.load_unfinished(row, record, octets.len(), now),
         }
         Ok(())
+    }
+
+    /// The store could not be opened until now: what was given a place in it has none yet. To be said
+    /// before the first row.
+    pub fn forget_rows(&mut self) {
+        self.batch.forget_changes();
+        let kept: Vec<LiveId> = self.files.values().copied().collect();
+        kept.into_iter().for_each(|id| self.drop_file(id));
+        for live in self.live.values_mut() {
+            (live.row, live.written) = (None, false);
+        }
     }
 
     /// What was found, when all rows were taken.

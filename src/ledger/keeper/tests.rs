@@ -779,6 +779,42 @@ fn a_85_a_stalled_disk_is_not_waited_for_without_end() {
     assert_eq!(world.recall(7, "stored").offset(), 17);
 }
 
+// nor do others wait for a transaction whose outcome stalls.
+#[test]
+fn a_85_whoever_waits_for_a_stalled_outcome_goes_on_with_it() {
+    let mut world = World::new();
+    assert_eq!(world.open(1, "one", Level::Outcome), Some(Answer::Opened));
+    let record = sent(with_content(named("one", &["a@x"])));
+    assert_eq!(world.begin(1, record.clone(), true), GO_ON);
+    world.stalled = true;
+    let end = ended(record, Form::Smtp, &["250 ok"]);
+    assert_eq!(world.commit(1, end.clone()), None);
+    world.work = world.keeper.take_work(world.now);
+    assert_eq!(world.ask(Request::Await { holder: holder(2), key: key("one") }), None);
+    assert_eq!(world.open(3, "one", Level::Outcome), None);
+    world.later(limits::LEDGER_ANSWER_TIMEOUT);
+    assert_eq!(world.answer_to(holder(1)), Some(Answer::Committed { recorded: false }));
+    let Some(Answer::Outcome(Some(outcome))) = world.answer_to(holder(2)) else { panic!() };
+    assert_eq!(outcome.final_reply(), end.final_reply());
+    assert_eq!(world.answer_to(holder(3)), Some(Answer::Opened));
+}
+
+// Checkpoint 6: a QUIT may have been sent with the end mark; what was acknowledged before it counts.
+#[test]
+fn quit_confirms_what_has_an_id_and_nothing_else() {
+    let mut world = World::new();
+    let message = unnamed(1, &["a@x"]);
+    world.whole_unnamed(1, &message, Form::Smtp, &["250 ok"]);
+    world.ask(Request::Quit { holder: holder(1) });
+    world.gone(1);
+    assert_ne!(world.begin(2, message, true), GO_ON, "it is known again");
+    world.whole_named(3, "one", "250 ok");
+    world.ask(Request::Quit { holder: holder(3) });
+    world.gone(3);
+    world.later(limits::LEDGER_CONFIRMED_GRACE);
+    assert_eq!(world.recall(4, "one"), Recalled::Nothing);
+}
+
 // a disk that fails: mail goes on without records, and they begin again with the disk.
 #[test]
 fn a_85_a_failed_disk_stops_no_mail_and_is_tried_again() {

@@ -1,0 +1,290 @@
+//! A real process of postern in front of a next hop of the test's, which outlives it.
+
+use crate::message::{Form, Message, Transfer, on_the_wire};
+use postern::relay::Protocol;
+use postern::tools::sink::{Kept, Script, Serving, serve};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Reached only by a failure.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What stays when a process is killed: its folder, and the next hop.
+pub struct Site {
+    folder: TempDir,
+    pub kept: Kept,
+    _hop: Serving,
+}
+
+/// A process that serves.
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    smtp: SocketAddr,
+    lmtp: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Site {
+    /// A site whose next hop answers as scripted; `extra` goes into the configuration.
+    pub fn new(script: &[&str], extra: &str) -> Site {
+        let mut answers = Script::default();
+        for line in ["late550=end:550 5.2.0 no"].iter().chain(script) {
+            answers.add(line).unwrap();
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let kept = Kept::default();
+        let hop = serve(listener, Protocol::Lmtp, Arc::new(answers), kept.clone()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let config = CONFIG.replace("NEXT_HOP", &address.to_string()).replace("EXTRA", extra);
+        std::fs::write(folder.path().join("postern.toml"), config).unwrap();
+        Site { folder, kept, _hop: hop }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts a process; `crash` is a point at which it dies, with how often it is reached before.
+    pub fn start(&self, crash: &str) -> Process {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_postern"))
+            .args(["serve", "--config"])
+            .arg(self.folder.path().join("postern.toml"))
+            .env("POSTERN_CRASH", crash)
+            .env_remove("NOTIFY_SOCKET")
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut process = Process { child, lines, smtp: nowhere, lmtp: nowhere, admin: nowhere };
+        process.smtp = process.address("mx listens on ");
+        process.lmtp = process.address("filter listens on ");
+        process.admin = process.address("http://");
+        process
+    }
+
+    /// Copies of a message at the next hop, by its content, for one recipient.
+    pub fn copies(&self, content: &[u8], recipient: &str) -> usize {
+        let messages = self.kept.messages();
+        let same = messages.iter().filter(|kept| kept.content.ends_with(content));
+        same.flat_map(|kept| &kept.recipients).filter(|one| **one == recipient.as_bytes()).count()
+    }
+}
+
+impl Process {
+    fn address(&self, words: &str) -> SocketAddr {
+        let line = self.line_with(words);
+        line.rsplit_once(words).unwrap().1.parse().unwrap()
+    }
+
+    /// The next line of standard error that holds these words.
+    pub fn line_with(&self, words: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|error| panic!("no line with {words:?}: {error}"));
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    /// Waits until it has died at its crash point.
+    pub fn died(mut self) {
+        let status = self.child.wait().unwrap();
+        assert!(!status.success(), "it ended in peace");
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// A figure of the ledger's metrics, by its name without `postern_ledger_`.
+    pub fn metric(&self, name: &str) -> u64 {
+        self.gauge(&format!("postern_ledger_{name}"))
+    }
+
+    /// A figure of the metrics, by its name.
+    fn gauge(&self, name: &str) -> u64 {
+        let text = self.http("/metrics");
+        let name = format!("{name} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(name.as_str()));
+        value.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse::<f64>().unwrap() as u64
+    }
+
+    /// Waits until a figure of the metrics is what it should be.
+    pub fn waits_until(&self, name: &str, value: u64) {
+        let end = Instant::now() + PATIENCE;
+        while self.gauge(name) != value {
+            assert!(Instant::now() < end, "{name} is {} and not {value}", self.gauge(name));
+            std::thread::yield_now();
+        }
+    }
+
+    pub fn http(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.admin).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    pub fn client(&self, form: Form) -> io::Result<Client> {
+        let address = if form == Form::Lmtp { self.lmtp } else { self.smtp };
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        let mut client = Client { stream, octets: Vec::new() };
+        client.says(form.greeting())?;
+        assert_eq!(client.codes(2)?, [220, 250]);
+        Ok(client)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that has died, or was killed, was waited for already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client that waits for what it is told. It fails when its connection is lost.
+pub struct Client {
+    pub stream: TcpStream,
+    octets: Vec<u8>,
+}
+
+impl Client {
+    pub fn says(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.stream.write_all(octets)
+    }
+
+    pub fn codes(&mut self, count: usize) -> io::Result<Vec<u16>> {
+        (0..count).map(|_| Ok(code(&self.reply()?))).collect()
+    }
+
+    /// The octets of the next reply.
+    pub fn reply(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            let mut end = 0;
+            for line in self.octets.split_inclusive(|octet| *octet == b'\n') {
+                end += line.len();
+                if line.ends_with(b"\n") && line.get(3) == Some(&b' ') {
+                    return Ok(self.octets.drain(..end).collect());
+                }
+            }
+            self.read()?;
+        }
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let mut octets = [0; 4096];
+        match self.stream.read(&mut octets)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            length => {
+                self.octets.extend(&octets[..length]);
+                Ok(())
+            }
+        }
+    }
+
+    /// Everything up to the content; what is answered must be as usual.
+    pub fn envelope(&mut self, message: &Message, offset: u64) -> io::Result<()> {
+        let commands = message.mail(offset) + &message.rcpts() + "DATA\r\n";
+        self.says(commands.as_bytes())?;
+        let mut expected = vec![250; message.recipients.len() + 1];
+        expected.push(354);
+        assert_eq!(self.codes(expected.len())?, expected);
+        Ok(())
+    }
+
+    /// Content from an offset on, and the final reply set.
+    pub fn content(&mut self, message: &Message, offset: u64) -> io::Result<Vec<u8>> {
+        self.says(&on_the_wire(&message.content, offset as usize, Transfer::Data))?;
+        while !message.is_whole_set(&self.octets) {
+            self.read()?;
+        }
+        Ok(std::mem::take(&mut self.octets))
+    }
+
+    /// Hands a message in; its final reply set.
+    pub fn hands_in(&mut self, message: &Message) -> io::Result<Vec<u8>> {
+        self.envelope(message, 0)?;
+        self.content(message, 0)
+    }
+
+    /// What a client does that has lost its connection: RESUME if it can, or all of it again.
+    pub fn comes_again(&mut self, message: &Message) -> io::Result<Vec<u8>> {
+        let offset = match &message.id {
+            Some(_) => {
+                self.says(message.resume().as_bytes())?;
+                let reply = String::from_utf8(self.reply()?).unwrap();
+                let offset = reply.strip_prefix("355 ").and_then(|rest| rest.split(' ').next());
+                offset.unwrap().parse().unwrap()
+            }
+            None => 0,
+        };
+        self.envelope(message, offset)?;
+        self.content(message, offset)
+    }
+
+    pub fn quits(mut self) {
+        self.says(b"QUIT\r\n").unwrap();
+        assert_eq!(self.codes(1).unwrap(), [221]);
+    }
+}
+
+pub fn code(reply: &[u8]) -> u16 {
+    std::str::from_utf8(&reply[..3]).unwrap().parse().unwrap()
+}
+
+const CONFIG: &str = r#"
+hostname = "mx.example.net"
+state    = "state"
+shards   = 2
+log      = "off"
+
+[listen.mx]
+address  = "127.0.0.1:0"
+protocol = "smtp"
+trust    = { resume = ["127.0.0.0/8"] }
+connections-per-source = 0
+
+[listen.filter]
+address  = "127.0.0.1:0"
+protocol = "lmtp"
+trust    = { resume = ["127.0.0.0/8"] }
+connections-per-source = 0
+
+[route.hop]
+to = "lmtp://NEXT_HOP"
+
+[domain."example.net"]
+route      = "hop"
+recipients = "any"
+
+[admin]
+address = "127.0.0.1:0"
+EXTRA
+"#;
