@@ -200,10 +200,6 @@ pub const HOP_XCLIENT_OCTETS: usize = 512;
 /// Connections to one route, a shard. More transactions wait for one of them.
 pub const HOP_CONNECTIONS_MAX: usize = 64;
 
-/// Connections to one route, a shard, that are kept without work: a burst shall not hold a mail
-/// server's connections when it is over.
-pub const HOP_IDLE_MAX: usize = 16;
-
 /// Transactions of one route that wait for a connection, a shard; more are put off with 451.
 pub const HOP_WAITING_MAX: usize = 1_024;
 
@@ -223,8 +219,10 @@ pub const HOP_FINAL_TIMEOUT: Duration = Duration::from_secs(240);
 /// that RFC 5321 4.5.3.2.6 has it wait.
 pub const HOP_DELIVERY_TIMEOUT: Duration = Duration::from_secs(480);
 
-/// An unused connection to a next hop is kept for so long.
-pub const HOP_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// An unused connection to a next hop is kept for so long: a burst shall not hold a mail server's
+/// connections when it is over. While it lasts none is closed, as the next wave would make it anew;
+/// work goes to the one that was used last, so what a lesser load does not need ends.
+pub const HOP_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections in a row that failed at one address before it counts as down. One may be chance; what
 /// fails three times costs the fourth message nothing.
@@ -551,6 +549,14 @@ pub const LEDGER_PARTIAL_OCTETS: u64 = 1 << 30;
 /// slow disk needs, far shorter than clients wait.
 pub const LEDGER_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The ledger takes what shards ask at most so often; in a crowd many questions share one wake-up.
+pub const LEDGER_FRONT_PAUSE: Duration = Duration::from_micros(250);
+
+/// Commits of the ledger begin at most so often: what comes between two shares the second one's work and
+/// wait. It is what a message in a crowd may wait longer, for its intent and for its outcome; one that
+/// comes alone does not wait for the first.
+pub const LEDGER_COMMIT_INTERVAL: Duration = Duration::from_millis(1);
+
 /// After a failure the store is left alone for so long.
 pub const LEDGER_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -749,7 +755,6 @@ const _: () = assert!(RECIPIENTS_DEFAULT >= 100 && RECEIVED_DEFAULT >= 100);
 const _: () = assert!(RECIPIENTS_MAX <= LIMIT_VALUE_MAX as usize);
 const _: () = assert!(HOP_FINAL_TIMEOUT.as_secs() < HOP_DELIVERY_TIMEOUT.as_secs());
 const _: () = assert!(HOP_DELIVERY_TIMEOUT.as_secs() < 600);
-const _: () = assert!(HOP_IDLE_MAX <= HOP_CONNECTIONS_MAX);
 const _: () = assert!(VERIFY_CONNECTIONS_MAX < HOP_CONNECTIONS_MAX);
 const _: () = assert!(VERIFY_ACCEPTED_FRESH.as_secs() < VERIFY_ACCEPTED_STALE.as_secs());
 const _: () = assert!(HOP_RETRY_FIRST.as_secs() <= HOP_RETRY_MAX.as_secs());
