@@ -125,7 +125,7 @@ fn first_message(mut stream: &[u8]) -> First {
     let (mut content, mut announced, mut commands) = (Vec::new(), 0u64, 0);
     loop {
         let Some(end) = memmem::find(stream, b"\r\n") else { return First::Never };
-        let line = stream[..end].trim_ascii_end();
+        let line = &stream[..end];
         let argument = line.get(..5).filter(|verb| verb.eq_ignore_ascii_case(b"BDAT "));
         let chunk = match argument.map(|_| Chunk::read(&line[5..])) {
             Some(Ok(chunk)) if memchr::memchr3(b'\r', b'\n', 0, line).is_none() => chunk,

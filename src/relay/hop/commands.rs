@@ -19,6 +19,7 @@ impl Hop {
         match step {
             Step::Reset => out.extend_from_slice(b"RSET"),
             Step::Data => out.extend_from_slice(b"DATA"),
+            Step::Verify => out.extend_from_slice(b"VRFY postmaster"),
             Step::Mail => self.write_mail(delivery, prdr, out),
             Step::Rcpt(place) => self.write_rcpt(delivery, place, out),
         }
