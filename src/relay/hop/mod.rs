@@ -196,9 +196,11 @@ impl Hop {
 
     /// Whether a connection that is idle can take this: a next hop may allow so many transactions
     /// only, binary content needs a connection of its own, and mail of one client must not go where
-    /// another was named and no other can be.
+    /// another was named and no other can be. A question is ours, and asked in no client's name.
     pub fn suits(&self, work: &Work) -> bool {
-        let Work::Delivery(delivery) = work else { return !self.is_spent() };
+        let Work::Delivery(delivery) = work else {
+            return !self.is_spent() && self.origin.is_none();
+        };
         let too_late = delivery.is_binary() && self.used;
         let named = self.origin.as_ref();
         // Postfix judges the right to XCLIENT by the address that it was told last.
