@@ -72,16 +72,17 @@ impl Hop {
     fn refusal(&self, delivery: &Delivery, turn: &Turn<'_>) -> Option<Reply> {
         let (envelope, offers) = (&delivery.envelope, &self.offers);
         // RFC 8689 4.2.1: only under TLS, to a server that has shown who it is and offers the same.
-        let tls_kept = self.tls == Tls::Active && turn.route.tls.is_demanded() && offers.requiretls;
+        let tls_kept =
+            self.tls == Tls::Active && turn.route.tls.is_demanded() && offers.has.requiretls;
         if envelope.requiretls && !tls_kept {
             return Some(replies::NO_REQUIRETLS);
         }
         // RFC 6531 3.2: without the extension the message must not be sent.
-        if envelope.smtputf8 && !offers.smtputf8 {
+        if envelope.smtputf8 && !offers.has.smtputf8 {
             return Some(Reply::new(550, 6, 7, "next hop does not take SMTPUTF8 mail"));
         }
         // RFC 3030 3: binary content needs both extensions; it is not converted here.
-        if delivery.is_binary() && !(offers.binarymime && offers.chunking) {
+        if delivery.is_binary() && !(offers.has.binarymime && offers.has.chunking) {
             return Some(Reply::new(554, 6, 1, "next hop does not take binary content"));
         }
         // RFC 1870 6.1: over the limit that the server has declared, nothing is to be sent.
@@ -96,9 +97,9 @@ impl Hop {
         let reused = std::mem::replace(&mut self.used, true);
         self.transactions += 1;
         let plain = delivery.body.is_plain() && !reused;
-        let chunked = self.offers.chunking && (plain || delivery.is_binary());
+        let chunked = self.offers.has.chunking && (plain || delivery.is_binary());
         // A single recipient has a single reply in any case.
-        let prdr = self.protocol == Protocol::Smtp && self.offers.prdr && places.len() > 1;
+        let prdr = self.protocol == Protocol::Smtp && self.offers.has.prdr && places.len() > 1;
         let mut steps = Vec::with_capacity(places.len() + 3);
         // Whatever the last transaction has left behind is cleared.
         steps.extend(reused.then_some(Step::Reset));
@@ -117,7 +118,7 @@ impl Hop {
             confirming: false,
         };
         // RFC 2920 3.1: MAIL, RCPT and RSET may stand anywhere in a group, DATA and VRFY at its end.
-        let now_sent = if self.offers.pipelining { talk.steps.len() } else { 1 };
+        let now_sent = if self.offers.has.pipelining { talk.steps.len() } else { 1 };
         self.send_steps(&talk.steps[..now_sent], &delivery, prdr, turn);
         self.state = State::Envelope(delivery, talk);
         self.wait(turn.route.timeouts.command, turn);
@@ -179,7 +180,7 @@ impl Hop {
 
     /// The next command, if one is to be sent; else the next answer is awaited, or the body goes.
     fn go_on(&mut self, delivery: Box<Delivery>, mut talk: Talk, turn: &mut Turn<'_>) {
-        if !self.offers.pipelining && talk.nobody_can_be_accepted() {
+        if !self.offers.has.pipelining && talk.nobody_can_be_accepted() {
             // Whether that is so, or a reply too many has come, the answer to VRFY shows.
             talk.steps.truncate(talk.answered);
             talk.steps.push(Step::Verify);
@@ -189,7 +190,7 @@ impl Hop {
             // That was the RSET behind a DATA that was refused.
             return self.conclude(delivery, talk.refused, turn);
         };
-        if !self.offers.pipelining {
+        if !self.offers.has.pipelining {
             if turn.more_came {
                 // One command was sent, and two replies came.
                 self.state = State::Envelope(delivery, talk);
