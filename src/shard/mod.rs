@@ -20,6 +20,7 @@ mod accept;
 pub mod bell;
 pub mod buffers;
 mod clients;
+mod descriptors;
 mod driver;
 pub mod executor;
 pub mod gateway;
