@@ -480,6 +480,13 @@ pub const EXECUTOR_FILE_MEMORY_OCTETS: usize = 1 << 20;
 /// files in which the kernel describes the cores.
 pub const EXECUTOR_DESCRIPTORS: usize = 16;
 
+/// Descriptors that a shard needs beside its executor's: its ring, its bell, a spare one.
+pub const RING_DESCRIPTORS: usize = 4;
+
+/// Descriptors that clients leave for next hops and files, in the whole process: a connection
+/// for each of some messages at once, and the files of the threads that write Maildirs.
+pub const DESCRIPTORS_RESERVED: usize = 32;
+
 /// How long a closed connection may take to send what is left, before it is reset.
 pub const ORDERLY_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -774,6 +781,7 @@ const _: () = assert!(REGEXES_MAX.is_multiple_of(64) && RULES_MAX + REGEXES_MAX 
 const _: () = assert!(SCAN_BLOCK_OCTETS / SCAN_SEGMENT_OCTETS < 64);
 const _: () = assert!(REGEXES_UNGATED_MAX as u64 * 2 < REGEX_UNITS_AN_OCTET);
 const _: () = assert!(SOCKETS_FOR_NEXT_HOPS < SOCKETS_MAX);
+const _: () = assert!(DESCRIPTORS_RESERVED >= 16 + 2 * STORE_THREADS);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32_768);
 const _: () = assert!(RING_SUBMISSIONS <= RING_COMPLETIONS);
 const _: () = assert!(RECEIVE_BUFFERS as u32 <= RING_COMPLETIONS);

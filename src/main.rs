@@ -172,6 +172,10 @@ fn serve(path: Option<&Path>) -> Result<(), Failure> {
     let source = source(path)?;
     let config = source.check()?;
     let shards = config.shards.unwrap_or_else(|| cpus_allowed().len().max(1));
+    // Threads that begin before this are not bound by it.
+    if let Err(error) = control::forbid_programs() {
+        eprintln!("postern: the kernel lets us not give up the right to run programs: {error}");
+    }
     let (producers, consumers) = control::log_queues(shards);
     let ledger = config.ledger.clone().map(|settings| {
         let folder = config.state.join("ledger");

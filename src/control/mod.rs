@@ -5,12 +5,14 @@
 //! ever waited for by a shard.
 
 mod admin;
+mod confine;
 pub mod ledger;
 mod log;
 mod metrics;
 mod reload;
 mod watch;
 
+pub use confine::forbid_programs;
 pub use log::{LogWriter, log_queues};
 pub use metrics::render;
 pub use reload::{ReloadCounts, Served};

@@ -31,11 +31,13 @@ pub(super) struct Transaction {
 }
 
 impl Session {
-    /// The extensions that are offered now, under this greeting.
+    /// The extensions that were offered by the greeting that is in force.
     pub(super) fn offers(&self) -> Offers {
-        if !self.greeting.as_ref().is_some_and(|greeting| greeting.extended) {
-            return Offers::default();
-        }
+        self.greeting.as_ref().map_or(Offers::default(), |greeting| greeting.offers)
+    }
+
+    /// The extensions that a greeting may offer now. It walks over all routes.
+    pub(super) fn offers_now(&self) -> Offers {
         let listener = &self.listener;
         Offers {
             extended: true,

@@ -45,7 +45,7 @@ use crate::relay::{Board, Outcome, Plan, Probe, Protocol, Recipient, Verificatio
 use crate::tally::Tally;
 use crate::tls::TlsFacts;
 use crate::wire::{
-    Budget, Line, LineReader, Newlines, PeerAttributes, ProxyReader, Reply, replies,
+    Budget, Line, LineReader, Newlines, Offers, PeerAttributes, ProxyReader, Reply, replies,
 };
 use chunks::{Chunked, Dropping};
 use core::net::{IpAddr, SocketAddr};
@@ -255,7 +255,9 @@ impl Blame {
 #[derive(Clone, Debug)]
 struct Greeting {
     name: Box<[u8]>,
-    extended: bool,
+    /// What it offered, as far as parameters of commands depend on it. RFC 5321 2.2.1: a client uses
+    /// what it was offered, and nothing else.
+    offers: Offers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -281,7 +281,7 @@ impl Session {
     /// The client, as next hops may be told of it.
     pub(super) fn origin(&self) -> Origin {
         let claimed = self.claimed.as_deref();
-        let extended = self.greeting.as_ref().is_some_and(|greeting| greeting.extended);
+        let extended = self.offers().extended;
         Origin {
             address: self.address(),
             port: self.port(),

@@ -1,6 +1,7 @@
 //! All shards of a process: started together, asked together, stopped together.
 
 use super::bell::Bell;
+use super::descriptors;
 use super::driver::{Core, ShardLedger, ShardParts, Snapshot};
 use super::executor::{Shard, ShardPanicked, ShardSettings, run_shard};
 use super::listener::{self, ListenError, Listeners};
@@ -88,6 +89,7 @@ impl Gateway {
                 sockets[shard].push(socket);
             }
         }
+        let clients = descriptors::clients_possible(settings.connections_max, count);
         let stores = Stores::start().map_err(GatewayError::Stores)?;
         let mut gateway = Gateway {
             shards: Vec::new(),
@@ -99,7 +101,7 @@ impl Gateway {
         for (number, sockets) in sockets.into_iter().enumerate() {
             let bell = Bell::new().map_err(|error| StartError::of("make the bell", error))?;
             let (mailbox, inbox) = Mailbox::new(bell.rope());
-            let ring = ring_settings(settings.connections_max / count);
+            let ring = ring_settings(clients / count);
             let ledger = settings.ledger.map(|ledger| {
                 let mailbox = mailbox.clone();
                 let line = ledger.line(move |seat, answer| {
@@ -140,6 +142,13 @@ impl Gateway {
                     return Err(error.into());
                 }
             }
+        }
+        if clients < settings.connections_max {
+            eprintln!(
+                "postern: room for {clients} clients at one time, not {}: raise the limit of \
+                 descriptors (`LimitNOFILE=` in systemd, `ulimit -n`) or set `connections`",
+                settings.connections_max
+            );
         }
         Ok(gateway)
     }

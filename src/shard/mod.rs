@@ -21,6 +21,7 @@ mod acknowledged;
 pub mod bell;
 pub mod buffers;
 mod clients;
+mod descriptors;
 mod driver;
 pub mod executor;
 pub mod gateway;

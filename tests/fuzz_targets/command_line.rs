@@ -256,6 +256,8 @@ fn they_refuse_mailbox(mailbox: Mailbox<'_>) -> bool {
     let local_part = mailbox.local_part;
     // They have no address literals: RFC 5321 4.1.3 does.
     matches!(mailbox.domain, Domain::Literal(_))
+        // They have addresses of at most 256 octets; senders have longer ones (RFC 5321 4.5.3.1).
+        || mailbox.address.len() > 256
         // Some large providers have such mailboxes, and the dots are no danger here.
         || (local_part[0] != b'"'
             && (local_part[0] == b'.' || memmem::find(local_part, b"..").is_some()))

@@ -47,8 +47,13 @@ fn read(pieces: &[&[u8]]) -> Told {
     Told { header: Ok(None), taken }
 }
 
+/// Whether they read no header, or one that a bare LF ends behind a blank: to us CRLF does alone.
 fn theirs_is_bad(theirs: &HeaderResult<'_>) -> bool {
-    matches!(theirs, HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)))
+    match theirs {
+        HeaderResult::V1(Ok(theirs)) => !theirs.header.ends_with("\r\n"),
+        HeaderResult::V2(Ok(_)) => false,
+        HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => true,
+    }
 }
 
 /// A header that we take is the same header to them.
