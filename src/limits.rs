@@ -302,6 +302,19 @@ pub const ENCODED_WORDS_MAX: usize = 256;
 /// Pieces of one parameter that are joined (RFC 2231 3); more are a finding.
 pub const PARAMETER_PIECES_MAX: usize = 64;
 
+/// RFC 1035 2.3.4: octets of a host's name, without the dot at its end.
+pub const HOST_OCTETS: usize = 253;
+
+/// Octets of a text without blanks that are held until it is known which hosts and links it holds: two
+/// hosts, so that none is cut. Of a link, no more is seen.
+pub const RUN_OCTETS: usize = 512;
+
+/// Octets at the start of a leaf by which its type is told. A tar archive says so at octet 257.
+pub const SNIFFED_OCTETS: usize = 264;
+
+/// Domains and networks that rules may list.
+pub const LISTED_MAX: usize = 1_000_000;
+
 /// Header fields that rules may name.
 pub const FIELD_NAMES_MAX: usize = 64;
 
@@ -370,6 +383,9 @@ pub const SCAN_SEGMENT_OCTETS: usize = 272;
 /// Literals of a rule set that are kept as they are: enough that texts made of them do not fit the
 /// processor's caches with the tables that they lead through.
 pub const LITERALS_SAMPLED: usize = 16_384;
+
+/// Messages that wait for a thread of `postern scan`: few, as those of mailboxes wait in memory.
+pub const SCAN_QUEUE: usize = 64;
 
 /// Scanners that a shard keeps for the next messages, of some 4 KiB each: as many messages come in at
 /// one time on a busy shard.
@@ -777,6 +793,7 @@ const _: () = assert!(DOMAINS_MAX < u16::MAX as usize);
 const _: () = assert!(RECIPIENT_ENTRIES_MAX * (LOCAL_PART_OCTETS + 5) <= u32::MAX as usize);
 const _: () = assert!((LITERALS_MAX * LITERAL_OCTETS) as u64 <= LITERAL_FILE_OCTETS_MAX);
 const _: () = assert!(FIELD_NAMES_MAX <= 64);
+const _: () = assert!(HOST_OCTETS <= u8::MAX as usize && RUN_OCTETS > 2 * HOST_OCTETS);
 const _: () = assert!(REGEXES_MAX.is_multiple_of(64) && RULES_MAX + REGEXES_MAX <= 1 << 16);
 const _: () = assert!(SCAN_BLOCK_OCTETS / SCAN_SEGMENT_OCTETS < 64);
 const _: () = assert!(REGEXES_UNGATED_MAX as u64 * 2 < REGEX_UNITS_AN_OCTET);

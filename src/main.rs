@@ -10,6 +10,7 @@ use postern::tools;
 use postern::tools::load::LoadArguments;
 use postern::tools::sink::{Kept, Script, SinkListener};
 use std::error::Error;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -42,16 +43,21 @@ enum Command {
         /// The configuration.
         file: PathBuf,
     },
-    /// Scan a message and say what would become of it for each recipient.
+    /// Scan messages without a server. Of one, say what would become of it for each recipient; of
+    /// many, how many would have been refused, and why.
     Scan {
-        /// The message.
-        file: PathBuf,
+        /// Messages, mailboxes (mbox), Maildirs, or folders of them.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
         /// A recipient; may be given several times.
         #[arg(long)]
         rcpt: Vec<String>,
         /// The configuration; without one the embedded one.
         #[arg(long)]
         config: Option<PathBuf>,
+        /// Write an object a line for each message, and one for the summary.
+        #[arg(long)]
+        json: bool,
     },
     /// Be a next hop for tests: take mail, answer as scripted, count it.
     Sink {
@@ -104,7 +110,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve { config } => serve(config.as_deref()),
         Command::Check { file } => check(&file),
-        Command::Scan { file, rcpt, config } => scan(&file, &rcpt, config.as_deref()),
+        Command::Scan { paths, rcpt, config, json } => scan(&paths, &rcpt, config.as_deref(), json),
         Command::Sink { address, lmtp, answer, offer, without, keep } => {
             script(&answer, &offer, &without)
                 .and_then(|script| sink(&address, lmtp, script, keep.as_deref()))
@@ -226,11 +232,30 @@ fn check(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn scan(file: &Path, recipients: &[String], config: Option<&Path>) -> Result<(), Failure> {
+fn scan(
+    paths: &[PathBuf],
+    recipients: &[String],
+    config: Option<&Path>,
+    json: bool,
+) -> Result<(), Failure> {
     let config = source(config)?.check()?;
-    let message = std::fs::read(file)?;
-    print!("{}", tools::scan::report(&config, &message, recipients));
-    Ok(())
+    if let ([path], false) = (paths, json)
+        && tools::scan::is_one_message(path)?
+    {
+        print!("{}", tools::scan::report(&config, &std::fs::read(path)?, recipients));
+        return Ok(());
+    }
+    let mut out = std::io::stdout().lock();
+    let told: Option<&mut dyn Write> = if json { Some(&mut out) } else { None };
+    let summary = tools::scan::scan_all(&config, paths, recipients, told)?;
+    match json {
+        true => writeln!(out, "{}", summary.json())?,
+        false => write!(out, "{summary}")?,
+    }
+    match summary.unreadable() {
+        [] => Ok(()),
+        [first, ..] => Err(std::io::Error::other(format!("not all was read: {first}")).into()),
+    }
 }
 
 fn ledger(what: &LedgerCommand, config: Option<&Path>) -> Result<(), Failure> {

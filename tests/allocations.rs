@@ -52,6 +52,8 @@ fn rules() -> Arc<Rules> {
             name: surface.name().into(),
             literals: literals.clone(),
             regexes: if surface == Surface::Raw { Vec::new() } else { regexes },
+            domains: vec![b"example.com".to_vec()],
+            networks: vec!["192.0.2.0/24".parse().unwrap()],
             surfaces: vec![surface],
             fields: vec![b"x-mailer".to_vec()],
             tag: surface.name().into(),

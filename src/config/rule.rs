@@ -4,10 +4,10 @@ use super::fault::{Collector, Spot, Wrong};
 use super::list::List;
 use super::table::{Table, Text};
 use super::top::Reading;
-use super::value::shown_octets;
+use super::value::{self, shown_octets};
 use crate::limits::{
-    FIELD_NAMES_MAX, LITERAL_ENDS_MAX, LITERAL_FILE_OCTETS_MAX, LITERAL_OCTETS, LITERALS_MAX,
-    RULES_MAX, TABLES_OCTETS, TAGS_MAX,
+    FIELD_NAMES_MAX, HOST_OCTETS, LISTED_MAX, LITERAL_ENDS_MAX, LITERAL_FILE_OCTETS_MAX,
+    LITERAL_OCTETS, LITERALS_MAX, RULES_MAX, TABLES_OCTETS, TAGS_MAX,
 };
 use crate::scan::{Condition, RuleError, RuleSpec, Rules, Score, Surface, TagSet, Tags};
 use std::ops::Range;
@@ -73,20 +73,22 @@ fn rule(
     let literals = entries(table, "literals", reading, literal);
     let regexes = entries(table, "regex", reading, |text| Ok(text.to_owned()));
     let digests = entries(table, "sha256", reading, digest);
-    let looks_into_octets = table.value("literals").is_some() || table.value("regex").is_some();
+    let domains = entries(table, "domains", reading, domain);
+    let networks = entries(table, "networks", reading, value::networks);
     let surfaces = match table.value("in").is_some() {
         true => surfaces(table, reading.faults),
-        // Expressions do not see raw octets.
-        false if table.value("regex").is_some() => Some((vec![Surface::Text], Vec::new())),
-        false => Some((vec![Surface::Raw, Surface::Text], Vec::new())),
+        false => Some((usual_surfaces(table), Vec::new())),
     };
     let when = condition(table);
     let score = score(table, reading.faults);
     let observe = table.switch("observe").unwrap_or(false);
     let (literals, regexes, digests) = (literals?, regexes?, digests?);
+    let (domains, networks) = (domains?, networks?);
     let (surfaces, fields) = surfaces?;
-    if !looks_into_octets && digests.entries.is_empty() && when == Condition::default() {
-        let help = "give it `literals`, `regex`, `sha256`, or tags of other rules in `all`, `any`";
+    let looks = LOOKS.iter().any(|key| table.value(key).is_some());
+    if !looks && when == Condition::default() {
+        let help =
+            format!("give it one of {}, or tags of other rules in all or any", LOOKS.join(", "));
         reading.faults.add(name.span.clone(), "a rule that looks for nothing", help);
         return None;
     }
@@ -95,6 +97,8 @@ fn rule(
         literals: literals.entries,
         regexes: regexes.entries,
         digests: digests.entries,
+        domains: domains.entries,
+        networks: networks.entries.concat(),
         surfaces,
         when,
         fields,
@@ -104,6 +108,21 @@ fn rule(
     };
     let (literals, regexes) = (literals.spots, regexes.spots);
     Some(Placed { name: name.span.clone(), spec, literals, regexes })
+}
+
+/// The keys of what a rule can look for.
+const LOOKS: [&str; 5] = ["literals", "regex", "domains", "networks", "sha256"];
+
+/// Where a rule looks that does not say so.
+fn usual_surfaces(table: &mut Table<'_>) -> Vec<Surface> {
+    if table.value("domains").or(table.value("networks")).is_some() {
+        vec![Surface::Text, Surface::From, Surface::ReplyTo]
+    } else if table.value("regex").is_some() {
+        // Expressions do not see raw octets.
+        vec![Surface::Text]
+    } else {
+        vec![Surface::Raw, Surface::Text]
+    }
 }
 
 /// The entries of a list, and where each stands.
@@ -154,6 +173,18 @@ fn literal(text: &str) -> Result<Vec<u8>, Wrong> {
             Err(Wrong::new(what, format!("cut it to at most {LITERAL_OCTETS}")))
         }
     }
+}
+
+/// A domain, with which all below it is meant; a list may say so with a dot or a star in front.
+fn domain(text: &str) -> Result<Vec<u8>, Wrong> {
+    let name = text.strip_prefix("*.").or(text.strip_prefix('.')).unwrap_or(text);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let good = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.');
+    if !(1..=HOST_OCTETS).contains(&name.len()) || !name.chars().all(good) || name.contains("..") {
+        let help = "write it as in \"example.com\": all below it is meant as well";
+        return Err(Wrong::new(format!("{text:?} is no domain"), help));
+    }
+    Ok(name.to_lowercase().into_bytes())
 }
 
 /// A digest as 64 hexadecimal digits; what follows them says what it is of, as `sha256sum` writes it.
@@ -294,9 +325,14 @@ fn wrong(error: &RuleError) -> Wrong {
             let what = format!("no rule above this one gives the tag {tag:?}");
             Wrong::new(what, "move this rule below those that it waits for")
         }
+        RuleError::TooManyListed { .. } => {
+            let help = format!("all lists together may have {LISTED_MAX}");
+            Wrong::new("with this rule there are too many domains and networks", help)
+        }
         // The others have been told where the rule was read.
         RuleError::NoLiterals { .. }
         | RuleError::NoSurfaces { .. }
+        | RuleError::NoDomain { .. }
         | RuleError::EmptyLiteral { .. }
         | RuleError::LiteralTooLong { .. } => Wrong::new(error.to_string(), ""),
     }

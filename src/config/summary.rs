@@ -194,6 +194,7 @@ fn write_rules(rules: &Rules, out: &mut String) -> Result {
         ("literals known by windows", tables.by_windows),
         ("expressions behind literals", tables.gated),
         ("expressions over every octet", tables.ungated),
+        ("domains and networks", tables.listed),
         ("digests of parts", tables.digests),
     ];
     for (what, (entries, octets)) in kinds.into_iter().filter(|(_, (entries, _))| *entries > 0) {

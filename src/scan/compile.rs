@@ -2,13 +2,14 @@
 //! and never found out while a message waits.
 
 use super::findings::{Surface, TagSet, Tags};
+use super::hosts::{Domains, Networks};
 use super::literals::{Literals, ends};
 use super::regexes::{Regex, RegexSet};
 use super::rule_error::RuleError;
 use super::rules::{Condition, DECODED, Rule, RuleSpec, Rules, When, surface_bit};
 use crate::limits::{
-    FIELD_NAMES_MAX, LITERAL_ENDS_MAX, LITERAL_OCTETS, LITERALS_MAX, LITERALS_SAMPLED, REGEXES_MAX,
-    REGEXES_UNGATED_MAX, RULES_MAX, TABLES_OCTETS,
+    FIELD_NAMES_MAX, HOST_OCTETS, LISTED_MAX, LITERAL_ENDS_MAX, LITERAL_OCTETS, LITERALS_MAX,
+    LITERALS_SAMPLED, REGEXES_MAX, REGEXES_UNGATED_MAX, RULES_MAX, TABLES_OCTETS,
 };
 use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap};
@@ -46,6 +47,8 @@ impl Rules {
             fields: fields.into(),
             literals,
             regexes: RegexSet::new(regexes),
+            domains: Domains::new(&domains(specs)),
+            networks: networks(specs),
             digests: digests(specs),
             sample,
         };
@@ -127,7 +130,35 @@ fn when(condition: &Condition, tags: &Tags, rule: usize) -> Result<When, RuleErr
 }
 
 fn looks_into_octets(spec: &RuleSpec) -> bool {
-    !spec.literals.is_empty() || !spec.regexes.is_empty()
+    let is_there = [
+        spec.literals.is_empty(),
+        spec.regexes.is_empty(),
+        spec.domains.is_empty(),
+        spec.networks.is_empty(),
+    ];
+    is_there.contains(&false)
+}
+
+/// The rules that ask for each domain.
+fn domains(specs: &[RuleSpec]) -> BTreeMap<Vec<u8>, Vec<u16>> {
+    let mut all: BTreeMap<Vec<u8>, Vec<u16>> = BTreeMap::new();
+    for (spec, rule) in specs.iter().zip(0..) {
+        for name in &spec.domains {
+            let rules = all.entry(name.to_ascii_lowercase()).or_default();
+            if rules.last() != Some(&rule) {
+                rules.push(rule);
+            }
+        }
+    }
+    all
+}
+
+fn networks(specs: &[RuleSpec]) -> Networks {
+    let of_rule = |(spec, rule): (&RuleSpec, u16)| {
+        spec.networks.iter().map(move |network| (*network, rule)).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = specs.iter().zip(0..).flat_map(of_rule).collect();
+    Networks::new(&all)
 }
 
 /// The rules that ask for each digest.
@@ -141,8 +172,17 @@ fn digests(specs: &[RuleSpec]) -> HashMap<[u8; 32], Vec<u16>, RandomState> {
     all
 }
 
+/// Whether a text can be looked up as a domain: as it is written in hosts, without a dot at an end.
+fn is_domain(name: &[u8]) -> bool {
+    let good = |octet: &u8| {
+        octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.') || *octet >= 0x80
+    };
+    let ends = [name.first(), name.last()];
+    (1..=HOST_OCTETS).contains(&name.len()) && name.iter().all(good) && !ends.contains(&Some(&b'.'))
+}
+
 fn check(specs: &[RuleSpec]) -> Result<(), RuleError> {
-    let mut literals = 0;
+    let (mut literals, mut listed) = (0, 0);
     for (rule, spec) in specs.iter().enumerate() {
         if rule == RULES_MAX {
             return Err(RuleError::TooManyRules { rule });
@@ -153,6 +193,13 @@ fn check(specs: &[RuleSpec]) -> Result<(), RuleError> {
         }
         if looks && spec.surfaces.is_empty() {
             return Err(RuleError::NoSurfaces { rule });
+        }
+        listed += spec.domains.len() + spec.networks.len();
+        if listed > LISTED_MAX {
+            return Err(RuleError::TooManyListed { rule });
+        }
+        if let Some(domain) = spec.domains.iter().position(|name| !is_domain(name)) {
+            return Err(RuleError::NoDomain { rule, domain });
         }
         literals += spec.literals.len();
         if literals > LITERALS_MAX {

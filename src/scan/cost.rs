@@ -2,8 +2,10 @@
 
 use super::findings::Surface;
 use super::header::VALUE_OCTETS_AT_REST;
+use super::links::Links;
 use super::regexes::Regex;
 use super::rules::{FIELDS, Rules};
+use super::sniff::Head;
 use super::{STREAMS, Scanner};
 use crate::limits::{HEADER_FIELD_OCTETS, REGEX_UNITS_AN_OCTET, REGEX_UNITS_AT_ONCE};
 
@@ -28,6 +30,8 @@ pub struct Tables {
     pub gated: (usize, usize),
     /// Expressions that run over every octet of a text.
     pub ungated: (usize, usize),
+    /// Domains and networks that are looked up.
+    pub listed: (usize, usize),
     /// Digests of parts.
     pub digests: (usize, usize),
 }
@@ -35,8 +39,9 @@ pub struct Tables {
 impl Rules {
     /// Memory of the tables, in octets.
     pub fn table_octets(&self) -> usize {
-        let Tables { in_full_table, by_windows, gated, ungated, digests } = self.tables();
-        [in_full_table, by_windows, gated, ungated, digests].iter().map(|(_, octets)| octets).sum()
+        let Tables { in_full_table, by_windows, gated, ungated, listed, digests } = self.tables();
+        let all = [in_full_table, by_windows, gated, ungated, listed, digests];
+        all.iter().map(|(_, octets)| octets).sum()
     }
 
     /// What the tables hold.
@@ -51,6 +56,10 @@ impl Rules {
             by_windows,
             gated: (gated.len(), octets(&gated)),
             ungated: (ungated.len(), octets(&ungated)),
+            listed: (
+                self.domains.len() + self.networks.len(),
+                self.domains.octets() + self.networks.octets(),
+            ),
             digests: (self.digests.len(), self.digests.capacity() * a_digest),
         }
     }
@@ -59,7 +68,11 @@ impl Rules {
     /// in the middle of a long header field.
     pub fn suspended_octets(&self) -> (usize, usize) {
         let matches = self.rules.len().div_ceil(64) * STREAMS * size_of::<u64>();
-        let fixed = size_of::<Scanner>() + matches;
+        let asked = |asked: bool, octets: usize| if asked { octets } else { 0 };
+        let fixed = size_of::<Scanner>()
+            + matches
+            + asked(self.ask_links(), size_of::<Links>())
+            + asked(self.ask(Surface::Type), size_of::<Head>());
         (fixed + VALUE_OCTETS_AT_REST, fixed + HEADER_FIELD_OCTETS)
     }
 
@@ -82,6 +95,9 @@ impl Rules {
         // A field is seen as it is, undone and bared, on up to three surfaces; a name of an
         // attachment in up to four readings.
         an_octet += asked(self.ask_digests(), 1);
+        // Links are read, what they hold is looked up, and they are seen as a whole; those of fields,
+        // too, in up to nine views.
+        an_octet += asked(self.ask_links(), 3) + asked(self.ask_hosts(), 18);
         an_octet += asked(self.surfaces & FIELDS != 0, 9) + asked(self.ask(Surface::Name), 12);
         let mut at_once = 0;
         if self.have_regexes() {

@@ -5,6 +5,7 @@
 
 use super::content_type::ContentType;
 use super::header::Field;
+use super::links::{Found, Links};
 use super::names::{self, Room};
 use super::scratch::{self, Scratch, Search};
 use super::windows::Asked;
@@ -147,12 +148,25 @@ impl View<'_> {
             return;
         }
         findings.charge(octets.len() as u64);
-        rules.look_at_whole(octets, search, asked, asks, |rule, place| {
+        rules.look_at_whole(octets, search, asked, &asks, |rule, place| {
             let counts = literals_too || place.is_none();
             if counts && matches.first(Stream::Fields, rule) {
                 findings.note(Hit { rule, surface, part: *part, offset: *start });
             }
         });
+        if !rules.ask_hosts() || !literals_too {
+            return;
+        }
+        let (mut links, mut looked) = (Links::default(), octets.len());
+        let mut look_up = |found: Found<'_>| {
+            rules.look_up(found.what, |rule| {
+                if asks(rule) && matches.first(Stream::Fields, rule) {
+                    findings.note(Hit { rule, surface, part: *part, offset: *start });
+                }
+            });
+        };
+        looked += links.read(octets, &mut look_up) + links.finish(&mut look_up);
+        findings.charge(looked as u64);
     }
 
     fn look_at_names(&mut self, value: &[u8], key: &[u8], room: &mut Room<'_>) {

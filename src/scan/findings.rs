@@ -197,11 +197,13 @@ pub enum Surface {
     Name,
     /// The types of parts: as declared, and of leaves as their first octets tell.
     Type,
+    /// The links in text leaves, from their scheme on, with escapes undone: each by itself.
+    Url,
 }
 
 impl Surface {
     /// All of them.
-    pub const ALL: [Surface; 12] = [
+    pub const ALL: [Surface; 13] = [
         Surface::Raw,
         Surface::Header,
         Surface::Subject,
@@ -214,6 +216,7 @@ impl Surface {
         Surface::Field,
         Surface::Name,
         Surface::Type,
+        Surface::Url,
     ];
 
     /// The name in a configuration.
@@ -231,6 +234,7 @@ impl Surface {
             Surface::Field => "field",
             Surface::Name => "name",
             Surface::Type => "type",
+            Surface::Url => "url",
         }
     }
 

@@ -20,9 +20,11 @@ mod findings;
 mod frames;
 mod grams;
 mod header;
+mod hosts;
 mod lanes;
 mod leaf;
 mod lent;
+mod links;
 mod literals;
 mod mailboxes;
 mod names;
@@ -30,6 +32,7 @@ mod regexes;
 mod rule_error;
 mod rules;
 mod scratch;
+mod sniff;
 mod structure;
 mod visible;
 mod windows;
@@ -45,6 +48,7 @@ pub use rules::{Condition, RuleSpec, Rules};
 use crate::limits::LINE_HELD_OCTETS;
 use frames::Frames;
 use header::HeaderBlock;
+use leaf::Beside;
 use literals::WalkState;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -98,6 +102,7 @@ pub struct Scanner<W: Watch = Unwatched> {
     asked: Asked,
     in_leaves: Expressions,
     in_visible: Expressions,
+    beside: Beside,
 }
 
 /// Where the reading of the structure stands. Each is a state in which any octet may come.
@@ -151,6 +156,7 @@ impl<W: Watch> Scanner<W> {
             asked: Asked::default(),
             in_leaves: Expressions::default(),
             in_visible: Expressions::default(),
+            beside: Beside::default(),
             rules,
         };
         scanner.begin();
@@ -243,6 +249,7 @@ impl<W: Watch> Scanner<W> {
         self.asked = Asked::default();
         self.in_leaves = Expressions::default();
         self.in_visible = Expressions::default();
+        self.beside.prepare(&self.rules);
         self.line.clear();
         self.begin_header(MediaType::TEXT_PLAIN, true);
     }
@@ -385,9 +392,13 @@ enum Stream {
     /// literals find in the same octets.
     LeafExpressions,
     VisibleExpressions,
+    /// The links and hosts of leaves, and their types by their first octets: a place of each is not
+    /// known, so they are noted at the leaf's start.
+    Links,
+    Sniffed,
 }
 
-const STREAMS: usize = 8;
+const STREAMS: usize = 10;
 
 /// Which rules have hit, a bit for each rule on each stream.
 #[derive(Debug, Default)]

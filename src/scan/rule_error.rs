@@ -1,8 +1,8 @@
 //! Why rules are refused when the configuration is loaded: which one, what is wrong, what would work.
 
 use crate::limits::{
-    FIELD_NAMES_MAX, LITERAL_ENDS_MAX, LITERAL_OCTETS, LITERALS_MAX, RULES_MAX, TABLES_OCTETS,
-    TAGS_MAX,
+    FIELD_NAMES_MAX, LISTED_MAX, LITERAL_ENDS_MAX, LITERAL_OCTETS, LITERALS_MAX, RULES_MAX,
+    TABLES_OCTETS, TAGS_MAX,
 };
 
 /// Why a rule set cannot be taken. The fault is the configuration's, and no retry helps.
@@ -55,6 +55,24 @@ pub enum RuleError {
         regex: usize,
         /// What is wrong, and what would work.
         reason: String,
+    },
+    /// What is listed as a domain is none.
+    #[error(
+        "domain {domain} of rule {rule} is none: write it as in example.com, all below is meant"
+    )]
+    NoDomain {
+        /// The rule's place in the list.
+        rule: usize,
+        /// The domain's place in the rule.
+        domain: usize,
+    },
+    /// There are more than [`LISTED_MAX`] domains and networks.
+    #[error(
+        "up to rule {rule} more than {LISTED_MAX} domains and networks are listed: shorten them"
+    )]
+    TooManyListed {
+        /// The rule with which it became too many.
+        rule: usize,
     },
     /// A condition names a tag that no rule before it gives, nor the scanner.
     #[error("rule {rule} waits for the tag \"{tag}\", which no rule above it gives: move it down")]
@@ -116,6 +134,8 @@ impl RuleError {
             | RuleError::TooManyFields { rule, .. }
             | RuleError::Regex { rule, .. }
             | RuleError::NoSuchTag { rule, .. }
+            | RuleError::NoDomain { rule, .. }
+            | RuleError::TooManyListed { rule, .. }
             | RuleError::EmptyLiteral { rule, .. }
             | RuleError::LiteralTooLong { rule, .. }
             | RuleError::TooManyRules { rule, .. }

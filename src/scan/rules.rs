@@ -4,12 +4,15 @@
 //! The literals of all rules become one set of tables (`compile`); `cost` tells what they cost.
 
 use super::findings::{Score, Surface, TagId, TagSet, Tags};
+use super::hosts::{Domains, Networks};
+use super::links::What;
 use super::literals::{Literals, WalkState};
 use super::regexes::RegexSet;
 use super::scratch::Search;
 use super::windows::{Asked, Expressions, Gates, Windows, set};
 use crate::limits::{SCAN_BLOCK_OCTETS, SCAN_SEGMENT_OCTETS};
 use foldhash::fast::RandomState;
+use ipnet::IpNet;
 use std::collections::HashMap;
 
 /// A rule as a configuration states it.
@@ -25,7 +28,13 @@ pub struct RuleSpec {
     pub regexes: Vec<String>,
     /// SHA-256 digests of leaves with their transfer encoding undone, of any surface.
     pub digests: Vec<[u8; 32]>,
-    /// Where to look; at least one surface, unless there are no literals and expressions.
+    /// Domains to look up hosts for, which are found with all hosts below them. Of [`Surface::Text`]
+    /// and [`Surface::Visible`] all hosts are looked up, of [`Surface::Url`] those of links, and those
+    /// of fields. Not in other surfaces.
+    pub domains: Vec<Vec<u8>>,
+    /// Networks to look up addresses for, in the same places.
+    pub networks: Vec<IpNet>,
+    /// Where to look; at least one surface, unless there is nothing to look for or only digests.
     pub surfaces: Vec<Surface>,
     /// What else must hold. A rule with nothing to look for hits by its condition alone.
     pub when: Condition,
@@ -74,6 +83,8 @@ pub struct Rules {
     /// rules.
     pub(super) literals: Literals,
     pub(super) regexes: RegexSet,
+    pub(super) domains: Domains,
+    pub(super) networks: Networks,
     pub(super) digests: HashMap<[u8; 32], Vec<u16>, RandomState>,
     /// The surfaces that some rule asks for.
     pub(super) surfaces: u32,
@@ -153,6 +164,25 @@ impl Rules {
     #[inline]
     pub(super) fn asks(&self, rule: u16, surface: Surface) -> bool {
         self.rules[usize::from(rule)].surfaces & surface_bit(surface) != 0
+    }
+
+    /// Whether some rule asks for what is in the links, hosts and addresses of texts.
+    pub(super) fn ask_links(&self) -> bool {
+        self.ask(Surface::Url) || self.ask_hosts()
+    }
+
+    /// Whether some rule lists domains or networks.
+    pub(super) fn ask_hosts(&self) -> bool {
+        self.domains.len() + self.networks.len() > 0
+    }
+
+    /// Gives the rules that ask for a host or an address.
+    pub(super) fn look_up(&self, what: What<'_>, found: impl FnMut(u16)) {
+        match what {
+            What::Host(host) => self.domains.look_up(host, found),
+            What::Address(address) => self.networks.look_up(address, found),
+            What::Link(_) => {}
+        }
     }
 
     /// Whether some rule asks for the digests of leaves.

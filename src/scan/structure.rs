@@ -132,6 +132,7 @@ impl<W: Watch> Scanner<W> {
                 let (reading, views) =
                     Reading::of_leaf(encoding, rules, part, &content_type, start);
                 (self.leaf.reading, self.leaf.views) = (Some(reading), views);
+                self.beside.begin_leaf();
             }
             PartKind::Multipart => self.frames.push_multipart(part, &content_type),
             PartKind::Message => {
@@ -368,9 +369,8 @@ impl<W: Watch> Scanner<W> {
 
     fn end_leaf(&mut self) {
         let Some(mut reading) = self.leaf.reading.take() else { return };
-        let Scanner { rules, matches, findings, in_leaves, in_visible, leaf, watch, .. } = self;
-        let views = &mut leaf.views;
-        reading.finish(&mut Sink { rules, matches, findings, in_leaves, in_visible, views, watch });
+        let mut views = std::mem::take(&mut self.leaf.views);
+        reading.finish(&mut self.sink(&mut views));
         self.watch.part_ends(reading.part);
     }
 
@@ -392,14 +392,42 @@ impl<W: Watch> Scanner<W> {
     }
 
     fn leaf_octets(&mut self, octets: &[u8], start: u64) {
-        let Some(reading) = &mut self.leaf.reading else { return };
+        let Scanner { leaf, rules, matches, findings, in_leaves, in_visible, watch, .. } = self;
+        let Some(reading) = &mut leaf.reading else { return };
         if octets.is_empty() {
             return;
         }
-        let views = &mut self.leaf.views;
-        let Scanner { rules, matches, findings, in_leaves, in_visible, watch, .. } = self;
-        let mut sink = Sink { rules, matches, findings, in_leaves, in_visible, views, watch };
-        reading.read(octets, start, &mut sink);
+        let (asked, beside, views) = (&mut self.asked, &mut self.beside, &mut leaf.views);
+        reading.read(
+            octets,
+            start,
+            &mut Sink {
+                rules,
+                matches,
+                findings,
+                in_leaves,
+                in_visible,
+                asked,
+                views,
+                beside,
+                watch,
+            },
+        );
+    }
+
+    /// What a reading asks and reports to, when it is taken out of the scanner.
+    fn sink<'a>(&'a mut self, views: &'a mut Views) -> Sink<'a, W> {
+        Sink {
+            rules: &self.rules,
+            matches: &mut self.matches,
+            findings: &mut self.findings,
+            in_leaves: &mut self.in_leaves,
+            in_visible: &mut self.in_visible,
+            asked: &mut self.asked,
+            views,
+            beside: &mut self.beside,
+            watch: &mut self.watch,
+        }
     }
 
     // ---- second readings --------------------------------------------------------------------
@@ -422,29 +450,25 @@ impl<W: Watch> Scanner<W> {
 
     /// Gives the second reading what it does not have yet of octets that begin at `start`.
     fn extra_catches_up(&mut self, octets: &[u8], start: u64) {
-        let Some(extra) = &mut self.extra else { return };
+        let Some(mut extra) = self.extra.take() else { return };
         let behind = start + octets.len() as u64;
         let to = extra.end.unwrap_or(behind).min(behind);
         let from = extra.next.max(start);
         if from < to {
             let octets = &octets[(from - start) as usize..(to - start) as usize];
-            let Scanner { rules, matches, findings, in_leaves, in_visible, watch, .. } = self;
-            let views = &mut Views::default();
-            let mut sink = Sink { rules, matches, findings, in_leaves, in_visible, views, watch };
-            extra.reading.read(octets, from, &mut sink);
+            extra.reading.read(octets, from, &mut self.sink(&mut Views::default()));
             extra.next = to;
         }
-        if extra.end.is_some_and(|end| end <= behind) {
+        let is_over = extra.end.is_some_and(|end| end <= behind);
+        self.extra = Some(extra);
+        if is_over {
             self.end_extra();
         }
     }
 
     fn end_extra(&mut self) {
         let Some(mut extra) = self.extra.take() else { return };
-        let Scanner { rules, matches, findings, in_leaves, in_visible, watch, .. } = self;
-        let views = &mut Views::default();
-        let mut sink = Sink { rules, matches, findings, in_leaves, in_visible, views, watch };
-        extra.reading.finish(&mut sink);
+        extra.reading.finish(&mut self.sink(&mut Views::default()));
     }
 }
 

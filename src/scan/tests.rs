@@ -534,7 +534,11 @@ fn expressions_are_found_on_every_surface_but_raw() {
             Surface::Type => "Content-Type: image/viagra\r\n",
             _ => "",
         };
-        let body = if value.is_empty() { "is viagra=\r\n=2E" } else { "viagras" };
+        let body = match surface {
+            Surface::Url => "at http://a.example/viagra?",
+            _ if value.is_empty() => "is viagra=\r\n=2E",
+            _ => "viagras",
+        };
         let encoding = "Content-Transfer-Encoding: quoted-printable\r\n";
         let message = format!("{value}{encoding}\r\n{body}");
         let (findings, _, _) = scan_in_every_cut(&rules, message.as_bytes());
@@ -542,7 +546,8 @@ fn expressions_are_found_on_every_surface_but_raw() {
         let without = message.replace("gra", "pra");
         assert_eq!(tags_of(&rules, &scan(&rules, [without.as_bytes()]).0), "", "{surface:?}");
         // Another surface than the one that is asked for says nothing.
-        if !matches!(surface, Surface::Text | Surface::Visible | Surface::Part | Surface::Header) {
+        let in_body = [Surface::Text, Surface::Visible, Surface::Part, Surface::Url];
+        if !in_body.contains(&surface) && surface != Surface::Header {
             let other = compile(&[RuleSpec { surfaces: vec![Surface::Visible], ..expression }]);
             assert_eq!(tags_of(&other, &scan(&other, [message.as_bytes()]).0), "", "{surface:?}");
         }
@@ -578,6 +583,63 @@ fn a_second_reading_has_every_dash() {
                    Content-Type: multipart/mixed; boundary=b\n\n--b\n-dmlhZ3Jh\n";
     let (findings, _, _) = scan_in_every_cut(&rules, message.as_bytes());
     assert_eq!(tags_of(&rules, &findings), "mime-ambiguous found");
+}
+
+#[test]
+fn hosts_are_looked_up_where_their_rules_look() {
+    let listed = |tag: &str, surfaces: &[Surface]| RuleSpec {
+        literals: vec![],
+        domains: vec![b"Evil.example".to_vec()],
+        networks: vec!["192.0.2.0/24".parse().unwrap()],
+        fields: vec![b"received".to_vec()],
+        ..rule(tag, "", surfaces)
+    };
+    let rules = compile(&[
+        listed("text", &[Surface::Text]),
+        listed("url", &[Surface::Url]),
+        listed("from", &[Surface::From]),
+        listed("received", &[Surface::Field]),
+        rule("link", "/get?", &[Surface::Url]),
+        RuleSpec { regexes: vec!["^https".into()], ..rule("tls", "//nothing", &[Surface::Url]) },
+    ]);
+    let table = [
+        ("\nsee www.EVIL.example.", "text"),
+        ("\nsee notevil.example or evil.example.com", ""),
+        ("\nhttp://192.0.2.7/get?a=1 here", "text url link"),
+        ("\n/get?a=1 https:// ", "tls"),
+        ("Content-Type: text/html\n\n<a href='https://x.evil.example/'>a</a>", "text url tls"),
+        ("Content-Transfer-Encoding: base64\n\naHR0cDovL2V2aWwuZXhhbXBsZQ==\n", "text url"),
+        ("Content-Transfer-Encoding: quoted-printable\n\nhttp://evil=2Eexam=\nple", "text url"),
+        ("Content-Type: image/png\n\nhttp://evil.example", ""),
+        ("From: =?utf-8?q?x=40evil=2Eexample?= <a@b.example>\n\n", "from"),
+        ("Received: from [192.0.2.255] by x\n\n", "received"),
+        ("Received: from [192.0.3.255] by x\n\n", ""),
+    ];
+    for (message, tags) in table {
+        let (findings, _, _) = scan_in_every_cut(&rules, message.as_bytes());
+        let found = tags_of(&rules, &findings).replace("from-ambiguous", "");
+        assert_eq!(found.trim(), tags, "{message}");
+    }
+}
+
+#[test]
+fn a_type_is_what_is_declared_and_what_the_first_octets_tell() {
+    let rules = compile(&[
+        rule("program", "portable-executable", &[Surface::Type]),
+        rule("pdf", "application/pdf", &[Surface::Type]),
+    ]);
+    let table = [
+        ("Content-Type: application/pdf\n\nwords", "pdf"),
+        ("Content-Type: text/plain\n\nMZ words", "program"),
+        ("Content-Type: image/png\nContent-Transfer-Encoding: base64\n\nTVogd29yZHM=\n", "program"),
+        ("Content-Type: application/pdf\n\nMZ", "program pdf"),
+        ("\nwords MZ", ""),
+    ];
+    for (message, tags) in table {
+        let (findings, _, _) = scan_in_every_cut(&rules, message.as_bytes());
+        let found = tags_of(&rules, &findings).replace("from-ambiguous", "");
+        assert_eq!(found.trim(), tags, "{message}");
+    }
 }
 
 // FIPS 180-2 B.1: the digest of "abc".

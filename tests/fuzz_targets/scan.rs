@@ -59,6 +59,8 @@ fn rules() -> Arc<Rules> {
         literals: literals.to_vec(),
         // Expressions do not see raw octets.
         regexes: if surface == Surface::Raw { Vec::new() } else { regexes.to_vec() },
+        domains: vec![b"a.b".to_vec()],
+        networks: vec!["1.0.0.0/8".parse().expect("a network")],
         digests: vec![[0; 32]],
         surfaces: vec![surface],
         fields: vec![b"x".to_vec()],

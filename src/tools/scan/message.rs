@@ -1,9 +1,11 @@
-//! `postern scan`: a message against a configuration, without a server.
+//! One message: what was found in it, and what becomes of it for each recipient.
 
+use super::{Scanned, summary};
 use crate::config::Config;
-use crate::policy::{Action, Standing};
-use crate::scan::{Findings, Scanner};
+use crate::policy::{Action, ClassId, Standing};
+use crate::scan::{Findings, Hit, Scanner, TagSet};
 use crate::wire::Mailbox;
+use serde_json::{Value, json};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -21,6 +23,41 @@ pub fn report(config: &Config, message: &[u8], recipients: &[String]) -> String 
         let _ = writeln!(out, "{recipient}: {}", verdict(config, &findings, recipient));
     }
     out
+}
+
+/// A message as an object of JSON.
+pub(super) fn json(config: &Config, scanned: &Scanned, recipients: &[String]) -> Value {
+    let Scanned { name, octets, findings } = scanned;
+    let (rules, policy) = (&config.tables.rules, &config.tables.policy);
+    let names =
+        |tags: &TagSet| -> Vec<&str> { tags.iter().map(|tag| rules.tags().name(tag)).collect() };
+    let hit = |hit: &Hit| {
+        json!({
+            "rule": rules.rule_name(hit.rule),
+            "in": hit.surface.name(),
+            "part": hit.part,
+            "offset": hit.offset,
+        })
+    };
+    let classes = policy.classes().iter().zip(0..).map(|(class, id)| {
+        let verdict = policy.verdict(ClassId::at(id), findings);
+        (class.name().to_owned(), Value::from(summary::fate_name(verdict.action)))
+    });
+    let mut object = json!({
+        "file": name,
+        "octets": octets,
+        "tags": names(findings.tags()),
+        "observed": names(findings.observed()),
+        "score": findings.score().points(),
+        "units": findings.units(),
+        "hits": findings.hits().iter().map(hit).collect::<Vec<_>>(),
+        "classes": classes.collect::<serde_json::Map<_, _>>(),
+    });
+    if !recipients.is_empty() {
+        let verdict = |to: &String| json!({ "to": to, "verdict": verdict(config, findings, to) });
+        object["recipients"] = recipients.iter().map(verdict).collect();
+    }
+    object
 }
 
 fn write_findings(config: &Config, findings: &Findings, out: &mut String) -> std::fmt::Result {
