@@ -765,6 +765,9 @@ pub const ADMIN_TOKEN_OCTETS: usize = 16;
 /// Octets of the file that holds it.
 pub const ADMIN_TOKEN_OCTETS_MAX: u64 = 4 * 1024;
 
+/// After a panic in control it rests for so long before it begins again.
+pub const CONTROL_REST: Duration = Duration::from_millis(100);
+
 /// How often the files that a configuration names are looked at. A change counts when a file looks
 /// the same twice.
 pub const FILE_LOOK: Duration = Duration::from_secs(2);

@@ -28,9 +28,13 @@ use hdrhistogram::Histogram;
 use slab::Slab;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What clients are told when there is no room for them.
+const FULL_NOTICE: &[u8] = b"421 4.3.2 too many connections\r\n";
 
 /// All that a shard needs, made by the thread that starts it.
 pub(super) struct ShardParts {
@@ -366,6 +370,15 @@ impl Core {
 
     // ---- letters ----------------------------------------------------------------------------
 
+    /// Takes clients, from now on.
+    fn listen(&mut self, ring: &mut Ring, sockets: Vec<OwnedFd>) {
+        for (tag, socket) in sockets.into_iter().enumerate() {
+            let implicit = self.parts.listeners.get(tag).is_some_and(|one| one.is_implicit_tls());
+            // A client that expects TLS could not read it.
+            ring.listen(socket, tag as u32, if implicit { b"" } else { FULL_NOTICE });
+        }
+    }
+
     /// From now on these settings hold: for sessions that begin, and their tables for messages that
     /// begin. A listener is known by its place.
     fn replace(&mut self, listeners: Vec<Arc<Listener>>, tables: &Arc<Tables>) {
@@ -441,6 +454,7 @@ impl Driver for Core {
     fn woken(&mut self, ring: &mut Ring) {
         while let Ok(letter) = self.parts.inbox.try_recv() {
             match letter {
+                Letter::Listen(sockets) => self.listen(ring, sockets),
                 Letter::Stored(job, outcomes) => self.relay.stored(&job, outcomes),
                 Letter::Remembered(seat, answer) => self.remembered(seat, answer),
                 Letter::Snapshot(answer) => answer(self.snapshot(ring)),

@@ -57,7 +57,8 @@ const OFFERS: Offers = Offers {
 
 fn check_line(line: &[u8]) {
     let (verb, argument) = Verb::read(line);
-    let wire = [line, b"\r\n"].concat();
+    // RFC 5321 4.1.1 has white space at the end passed over; they take tabs there for part of a value.
+    let wire = [line.trim_ascii_end(), b"\r\n"].concat();
     let theirs = Request::parse(&mut wire.iter()).ok();
     match verb {
         Verb::Mail => return check_mail(argument, theirs),

@@ -20,8 +20,8 @@ pub(super) struct Talk {
     prdr: bool,
     /// The connection had a transaction before.
     reused: bool,
-    /// All that was asked is answered, and nothing of the message is to leave; whether each reply was
-    /// given to its own command is to be seen by one more.
+    /// Everybody was refused, so nothing of the message is to leave; whether each reply was given to
+    /// its own command is to be seen by one more.
     pub(super) confirming: bool,
 }
 
@@ -198,6 +198,7 @@ impl Hop {
             }
             self.send_steps(&[next], &delivery, talk.prdr, turn);
         }
+        talk.confirming = talk.nobody() && matches!(next, Step::Verify | Step::Data);
         self.state = State::Envelope(delivery, talk);
         self.wait(turn.route.timeouts.command, turn);
     }
@@ -266,6 +267,7 @@ impl Hop {
             }
             _ => {
                 talk.chunked = false;
+                talk.confirming = talk.nobody();
                 talk.answered = talk.steps.len();
                 talk.steps.push(Step::Data);
                 self.send_steps(&[Step::Data], &delivery, talk.prdr, turn);

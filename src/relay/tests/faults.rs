@@ -297,10 +297,18 @@ fn a_vrfy_that_tells_nothing_is_made_good_by_data() {
 #[test]
 fn a_next_hop_that_refuses_and_leaves_has_refused() {
     for bye in ["close", "say:421 4.7.0 too many errors", "stall"] {
-        let reset = format!("@reset={bye}");
-        let lines = ["gone=rcpt:550 5.1.1 gone", reset.as_str()];
-        let mut bench = Bench::new(vec![offering(Protocol::Smtp, &["-CHUNKING"], &lines)]);
-        assert_eq!(told(&bench.deliver(&["gone"], &hello())), ["550 5.1.1"], "{bye}");
+        for (point, offers) in [
+            ("reset", &["-CHUNKING"][..]),
+            ("data", &["-CHUNKING"]),
+            ("vrfy", &[]),
+            ("vrfy", &["-PIPELINING"]),
+        ] {
+            let leaves = format!("@{point}={bye}");
+            let lines = ["gone=rcpt:550 5.1.1 gone", leaves.as_str()];
+            let mut bench = Bench::new(vec![offering(Protocol::Smtp, offers, &lines)]);
+            let outcomes = bench.deliver(&["gone", "gone"], &plain_message(b"Subject: x\r\n\r\n"));
+            assert_eq!(told(&outcomes), ["550 5.1.1"; 2], "{offers:?} {leaves}");
+        }
     }
 }
 
