@@ -192,7 +192,7 @@ def sink(name, port):
     return Peer(name, ["smtp-sink", "-u", "nobody", f"127.0.0.1:{port}", "1024"], port)
 
 
-def postern(folder, name, port, admin, next_hop, **env):
+def postern(folder, name, port, admin, next_hop, ledger=True, **env):
     def quoted(text):
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -227,6 +227,9 @@ decide = [{{ tag = "listed", then = "reject", text = "listed" }}]
 literals = [{", ".join(literals)}]
 in = ["raw", "text"]
 tag = "listed"
+
+[ledger]
+keep = {str(ledger).lower()}
 
 [admin]
 address = "127.0.0.1:{admin}"
@@ -366,21 +369,23 @@ def main():
     started = []
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("peers.py: ended"))
     try:
-        next_port, sink_port, postern_port, admin, proxy_port, *idle_ports = free_ports(9)
+        next_port, sink_port, postern_port, admin, ledger_port, ledger_admin, proxy_port, *idle_ports = free_ports(11)
         body = words(folder) if options.body == "words" else None
         next_hop = sink("next-hop", next_port)
         started.append(next_hop)
         peers = []
         for make in (
             lambda: sink("smtp-sink", sink_port),
-            lambda: postern(folder, "postern", postern_port, admin, next_port),
+            # Nobody else keeps a durable record of outcomes: like is compared with like.
+            lambda: postern(folder, "postern", postern_port, admin, next_port, ledger=False),
+            lambda: postern(folder, "postern-ledger", ledger_port, ledger_admin, next_port),
             lambda: postfix(folder, proxy_port, next_port),
         ):
             peers.append(make())
             started.append(peers[-1])
         for peer in started:
             wait_banner(peer.port, peer.process)
-        base, ours, proxy = peers
+        base, ours, with_ledger, proxy = peers
         for peer in peers:
             load(peer, body, 1)
 
@@ -424,6 +429,9 @@ def main():
             goal = GOALS[other.name]
             held = "held" if ratio <= goal else "MISSED"
             print(f"  postern / {other.name:14} {ratio:6.3f}  (by round {min(by_round):.3f} to {max(by_round):.3f})  goal {goal}: {held}")
+        by_round = [a / b for a, b in zip(with_ledger.samples, ours.samples)]
+        ratio = median["postern-ledger"] / median["postern"]
+        print(f"  postern-ledger / postern {ratio:5.3f}  (by round {min(by_round):.3f} to {max(by_round):.3f})")
         for name, values in rings.items():
             if values:
                 print(f"  {name} a message: {statistics.median(values):.2f}")

@@ -578,7 +578,7 @@ pub const LEDGER_FRONT_PAUSE: Duration = Duration::from_micros(250);
 /// Commits of the ledger begin at most so often: what comes between two shares the second one's work and
 /// wait. It is what a message in a crowd may wait longer, for its intent and for its outcome; one that
 /// comes alone does not wait for the first.
-pub const LEDGER_COMMIT_INTERVAL: Duration = Duration::from_millis(1);
+pub const LEDGER_COMMIT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// After a failure the store is left alone for so long.
 pub const LEDGER_RETRY_AFTER: Duration = Duration::from_secs(1);
