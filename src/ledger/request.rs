@@ -137,6 +137,14 @@ pub enum Request {
         /// The transaction.
         transaction: Transaction,
     },
+    /// A stored outcome, or one that was waited for, is given as the reply of this transaction.
+    /// No answer.
+    Repeated {
+        /// The transaction that gets it.
+        transaction: Transaction,
+        /// Whose outcome it is.
+        key: Key,
+    },
     /// The client has shown that it has the replies of its transactions up to this number: by a
     /// command that was sent after them. No answer.
     Confirm {
@@ -223,6 +231,7 @@ impl Request {
             | Request::Progress { transaction, .. }
             | Request::Commit { transaction, .. }
             | Request::Forget { transaction }
+            | Request::Repeated { transaction, .. }
             | Request::Confirm { through: transaction } => transaction.holder,
         }
     }
@@ -247,6 +256,7 @@ impl Request {
             | Request::Received { .. }
             | Request::Progress { .. }
             | Request::Forget { .. }
+            | Request::Repeated { .. }
             | Request::Confirm { .. }
             | Request::Quit { .. }
             | Request::Gone { .. } => return None,

@@ -85,7 +85,7 @@ pub(super) enum Question {
     /// The outcome is being made durable; then these replies are given.
     Commit(Box<Decision>, Vec<Reply>),
     /// What came of the transaction that another connection has brought to its end mark?
-    Await,
+    Await(ledger::Transaction),
 }
 
 /// How a parked transaction goes on when its content is there.
@@ -557,7 +557,9 @@ impl Session {
         let Some(recording) = decision.recording.as_mut() else { return };
         if let Some(digest) = digest {
             recording.record.content = Some(Content { octets: decision.octets, digest });
-            if self.listener.replay && !recording.named {
+            // One with an id is known again, too, should its client come without it: after a deferral
+            // it uses ordinary retry (checkpoint 6).
+            if self.listener.replay {
                 let print = line.secret.fingerprint(
                     recording.record.identity,
                     &recording.record.mail,
@@ -590,15 +592,19 @@ impl Session {
         }
         match (resumed.kept, recording.record.key) {
             (Kept::Running, Some(key)) => {
-                let holder = recording.transaction.holder;
-                self.question(Request::Await { holder, key }, Question::Await, now);
+                let transaction = recording.transaction;
+                let holder = transaction.holder;
+                self.question(Request::Await { holder, key }, Question::Await(transaction), now);
             }
-            _ => self.outcome_again(&record, now),
+            _ => {
+                let transaction = recording.transaction;
+                self.outcome_again(transaction, &record, now);
+            }
         }
     }
 
     /// Gives a stored final reply, whole, in one send.
-    fn outcome_again(&mut self, record: &Record, now: Now) {
+    fn outcome_again(&mut self, transaction: ledger::Transaction, record: &Record, now: Now) {
         self.flush(now);
         self.waiting_since = now.tick;
         self.junk = 0;
@@ -609,6 +615,10 @@ impl Session {
         }
         self.shared.tally.replies_repeated.count();
         self.flush(now);
+        if let Some(key) = record.key {
+            self.ask_ledger(Request::Repeated { transaction, key });
+            self.unconfirmed = Some(transaction);
+        }
     }
 
     /// The verdicts are known: the intent is made durable before anything is handed on. Without a
@@ -780,8 +790,10 @@ impl Session {
             (Question::Commit(decision, replies), A::Committed { recorded }) => {
                 self.committed(decision, replies, recorded, now);
             }
-            (Question::Await, A::Outcome(Some(record))) => self.outcome_again(&record, now),
-            (Question::Await, A::Outcome(None)) => self.reply(&replies::OUTCOME_UNKNOWN),
+            (Question::Await(transaction), A::Outcome(Some(record))) => {
+                self.outcome_again(transaction, &record, now);
+            }
+            (Question::Await(_), A::Outcome(None)) => self.reply(&replies::OUTCOME_UNKNOWN),
             (question, answer) => {
                 debug_assert!(false, "{answer:?} is no answer to {question:?}");
                 self.state = State::Asking(question);

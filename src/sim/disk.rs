@@ -2,6 +2,7 @@
 
 use crate::ledger::{FileDone, FileJob, Row, Work};
 use crate::limits::LEDGER_LOAD_OCTETS;
+use fastrand::Rng;
 use std::collections::BTreeMap;
 
 /// What the ledger of a world has written.
@@ -9,6 +10,8 @@ use std::collections::BTreeMap;
 pub struct Disk {
     rows: BTreeMap<Row, Vec<u8>>,
     files: BTreeMap<Row, Vec<u8>>,
+    /// Octets of each file that are durable.
+    synced: BTreeMap<Row, usize>,
 }
 
 impl Disk {
@@ -35,7 +38,11 @@ impl Disk {
                 self.files.entry(file).or_default().extend(octets);
                 Some(FileDone::Appended { file, octets: count, done: true })
             }
-            FileJob::Sync { file, partial } => Some(FileDone::Synced { file, partial, done: true }),
+            FileJob::Sync { file, partial } => {
+                let length = self.files.get(&file).map_or(0, Vec::len);
+                self.synced.insert(file, length);
+                Some(FileDone::Synced { file, partial, done: true })
+            }
             FileJob::Cut { file, octets } => {
                 let kept = self.files.entry(file).or_default();
                 kept.truncate(usize::try_from(octets).unwrap_or(usize::MAX));
@@ -49,8 +56,27 @@ impl Disk {
             }
             FileJob::Remove { file } => {
                 self.files.remove(&file);
+                self.synced.remove(&file);
                 None
             }
         }
+    }
+
+    /// All rows, in their order.
+    pub fn rows(&self) -> impl Iterator<Item = (Row, &[u8])> {
+        self.rows.iter().map(|(row, octets)| (*row, octets.as_slice()))
+    }
+
+    /// A crash: of what was not synced any part is there.
+    pub fn tear(&mut self, chance: &mut Rng) {
+        for (file, octets) in &mut self.files {
+            let synced = self.synced.get(file).copied().unwrap_or(0).min(octets.len());
+            octets.truncate(chance.usize(synced..=octets.len()));
+        }
+    }
+
+    /// After a crash: files that belong to nothing go.
+    pub fn keep_files(&mut self, is_kept: impl Fn(Row) -> bool) {
+        self.files.retain(|file, _| is_kept(*file));
     }
 }

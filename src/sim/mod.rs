@@ -3,9 +3,11 @@
 //!
 //! [`World`] is the stage: one thread, one virtual clock, every fault drawn from one seed.
 //! [`scenario`] fills it with clients that send mail and lose their connections, and with an oracle
-//! that knows every message and counts what became of it.
+//! that knows every message and counts what became of it. [`retries`] fills it with clients that come
+//! again until they know, while disks fail and the process dies: nothing lost, nothing twice.
 
 mod disk;
+pub mod retries;
 pub mod scenario;
 mod world;
 

@@ -118,6 +118,7 @@ fn world(seed: u64) -> World {
             hop_stalls: 10,
             tls_fails: 50,
             store_fails: 50,
+            ..Faults::default()
         }
     };
     World::new(
@@ -201,7 +202,7 @@ const MISDEEDS: [&str; 26] = [
     "@reset=surplus",
 ];
 
-fn tables() -> Tables {
+pub(super) fn tables() -> Tables {
     let mut tags = Tags::new();
     let spam = tags.intern("spam").expect("there is room for one tag");
     let rule = RuleSpec {
@@ -576,7 +577,7 @@ fn judge_message(world: &World, message: &Sent, report: &mut Report) {
 }
 
 /// Copies of a message for an address, at next hops and in stores.
-fn copies_for(world: &World, address: &str, holds: &impl Fn(&[u8]) -> bool) -> usize {
+pub(super) fn copies_for(world: &World, address: &str, holds: &impl Fn(&[u8]) -> bool) -> usize {
     let at_hops: usize = world
         .sinks()
         .iter()

@@ -1,15 +1,14 @@
 //! The stage: connections, a clock, and faults.
 
-use super::disk::Disk;
-use crate::ledger::{Effect as LedgerEffect, Keeper, Request, Secret, Settings as LedgerSettings};
+mod ledger;
+
 use crate::now::{Now, Tick};
 use crate::relay::{
     Address, Board, HopId, Outcome, Probe, Protocol, Relay, RelayEffect, Routes, StoreJob, Ticket,
     Verification,
 };
 use crate::session::{
-    Answer, Ask, Client, Effect, Gone, LedgerLine, Listener, Record, Session, Shared, Source,
-    Sources, Tables,
+    Answer, Ask, Client, Effect, Gone, Listener, Record, Session, Shared, Source, Sources, Tables,
 };
 use crate::tally::Tally;
 use crate::tls::{TlsFacts, TlsStream};
@@ -17,7 +16,7 @@ use crate::tools::sink::{Kept, Misdeed, Point, Script, SinkEffect, SinkSession};
 use crate::wire::{Budget, Output, replies};
 use core::net::IpAddr;
 use fastrand::Rng;
-use std::cell::Cell;
+use ledger::Ledger;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::rc::Rc;
@@ -32,6 +31,7 @@ pub struct World {
     faults: Faults,
     shared: Shared,
     listeners: Vec<Arc<Listener>>,
+    routes: Arc<Routes>,
     relay: Relay,
     clients: Vec<ClientSide>,
     sinks: Vec<Sink>,
@@ -39,6 +39,10 @@ pub struct World {
     stored: Vec<Stored>,
     records: Vec<Record>,
     ledger: Option<Ledger>,
+    /// How often the process has died.
+    crashes: u64,
+    /// How far the wall clock was set forward.
+    clock_offset_s: i64,
     /// Contents that a next hop took while its answer was lost on the way to us.
     unanswered: Vec<Vec<u8>>,
     questions: Vec<Question>,
@@ -90,13 +94,6 @@ pub struct Stored {
     pub content: Vec<u8>,
 }
 
-/// The ledger of a world, and the disk below it.
-#[derive(Debug)]
-struct Ledger {
-    keeper: Keeper,
-    disk: Disk,
-}
-
 /// How often things go wrong: each a chance in a thousand of its occasions.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
@@ -114,11 +111,17 @@ pub struct Faults {
     pub tls_fails: u32,
     /// A store fails.
     pub store_fails: u32,
+    /// A commit of the ledger takes up to so many microseconds.
+    pub disk_us_max: u64,
+    /// A commit of the ledger fails.
+    pub disk_fails: u32,
 }
 
 #[derive(Debug)]
 struct ClientSide {
     session: Session,
+    /// The process that had the session is gone.
+    crashed: bool,
     /// What the server sent: one entry a send.
     received: Vec<Vec<u8>>,
     /// The server has ended its side, or closed.
@@ -178,6 +181,7 @@ enum Event {
     ToHop(HopId, Vec<u8>, Vec<Vec<u8>>),
     SinkResumes(HopId),
     Stored(Box<StoreJob>),
+    DiskDone,
 }
 
 impl World {
@@ -190,7 +194,7 @@ impl World {
         seed: u64,
         faults: Faults,
     ) -> World {
-        let mut relay = Relay::new(routes);
+        let mut relay = Relay::new(Arc::clone(&routes));
         relay.start_up(Tick::START);
         let shared = Shared {
             tables,
@@ -206,6 +210,7 @@ impl World {
             faults,
             shared,
             listeners,
+            routes,
             relay,
             clients: Vec::new(),
             sinks,
@@ -213,6 +218,8 @@ impl World {
             stored: Vec::new(),
             records: Vec::new(),
             ledger: None,
+            crashes: 0,
+            clock_offset_s: 0,
             unanswered: Vec::new(),
             questions: Vec::new(),
             probes_open: 0,
@@ -221,16 +228,6 @@ impl World {
         };
         world.drain_relay();
         world
-    }
-
-    /// Gives the world a ledger whose disk is empty.
-    pub fn keep_ledger(&mut self) {
-        let secret = Secret::new([7; 32]);
-        let epoch_s = u64::try_from(self.now().unix_s).unwrap_or(0);
-        let keeper = Keeper::new(LedgerSettings::default(), secret.clone(), epoch_s);
-        self.shared.ledger =
-            Some(LedgerLine { line: 0, secret: Rc::new(secret), rules: Rc::new(Cell::new(1)) });
-        self.ledger = Some(Ledger { keeper, disk: Disk::default() });
     }
 
     /// A client connects to a listener. `None` if there is none of that name.
@@ -250,6 +247,7 @@ impl World {
         let session = Session::new(own, self.shared.clone(), client, self.now());
         self.clients.push(ClientSide {
             session,
+            crashed: false,
             received: Vec::new(),
             server_ended: false,
             over: false,
@@ -326,7 +324,7 @@ impl World {
         let event = self.events.peek().map(|Reverse(next)| next.due);
         let relay = self.relay.deadline();
         let session = self.next_session_deadline();
-        let ledger = self.ledger.as_ref().and_then(|ledger| ledger.keeper.deadline());
+        let ledger = self.ledger_deadline();
         let next = [event, relay, ledger, session.map(|(due, _)| due)].into_iter().flatten().min();
         let Some(due) = next.filter(|due| *due <= until) else { return false };
         self.now = self.now.max(due);
@@ -338,10 +336,7 @@ impl World {
             self.relay.timed_out(self.now);
             self.drain_relay();
         } else if ledger == Some(due) {
-            if let Some(ledger) = &mut self.ledger {
-                ledger.keeper.timed_out(due);
-            }
-            self.drain_ledger();
+            self.ledger_due(due);
         } else if let Some((_, id)) = session {
             let now = self.now();
             self.clients[id.0].session.timed_out(now);
@@ -446,13 +441,14 @@ impl World {
                 self.drain_sink(id, before);
             }
             Event::Stored(job) => self.store(&job),
+            Event::DiskDone => self.disk_done(),
         }
     }
 
     fn session_receives(&mut self, id: ClientId, octets: &[u8]) {
         let now = self.now();
         let client = &mut self.clients[id.0];
-        if !client.over {
+        if !client.over && !client.crashed {
             if client.acknowledged && client.session.awaits_acknowledgement() {
                 client.session.reply_acknowledged();
             }
@@ -524,6 +520,9 @@ impl World {
         let now = self.now();
         let client = &mut self.clients[id.0];
         client.over |= gone == Gone::Lost;
+        if client.crashed {
+            return;
+        }
         if gone == Gone::HalfClosed && client.acknowledged {
             client.session.reply_acknowledged();
         }
@@ -534,6 +533,12 @@ impl World {
     fn client_receives(&mut self, id: ClientId, mut octets: Vec<u8>, plain: usize) {
         let now = self.now();
         let client = &mut self.clients[id.0];
+        if client.crashed {
+            if !client.over {
+                client.received.push(octets);
+            }
+            return;
+        }
         if let Some(left) = client.lost_after.as_mut().filter(|_| !client.over) {
             if octets.len() >= *left {
                 octets.truncate(*left);
@@ -686,48 +691,6 @@ impl World {
         }
     }
 
-    fn ask_ledger(&mut self, id: ClientId, request: Request) {
-        let now = self.now;
-        if let Some(ledger) = &mut self.ledger {
-            ledger.keeper.ask(request, now);
-            self.drain_ledger();
-        } else if let Some(answer) = Answer::without_ledger(&request) {
-            let now = self.now();
-            self.clients[id.0].session.answered(answer, now);
-        }
-    }
-
-    /// Lets the disk do what the ledger wants, and hands its answers over.
-    fn drain_ledger(&mut self) {
-        let now = self.now;
-        while let Some(Ledger { keeper, disk }) = &mut self.ledger {
-            if let Some(effect) = keeper.poll_effect() {
-                match effect {
-                    LedgerEffect::File(job) => {
-                        if let Some(done) = disk.file(job) {
-                            keeper.file_done(done, now);
-                        }
-                    }
-                    LedgerEffect::Answer(holder, answer) => {
-                        let (index, now) = (holder.seat as usize, self.now());
-                        let answer = Answer::Ledger(Box::new(answer));
-                        self.clients[index].session.answered(answer, now);
-                        self.drain_session(ClientId(index));
-                    }
-                }
-            } else if let Some(work) = keeper.take_work(now) {
-                let (read, records) = (disk.read(&work), work.changes.len());
-                disk.commit(work);
-                for (row, octets) in read {
-                    keeper.found(row, octets.as_deref(), now);
-                }
-                keeper.committed(records, now);
-            } else {
-                return;
-            }
-        }
-    }
-
     /// Octets go on their way to a sink, in a few pieces.
     fn send_to_sink(&mut self, id: HopId, output: &Output) {
         let octets: Vec<u8> = output.slices().flatten().copied().collect();
@@ -804,7 +767,10 @@ impl World {
     // ---- chance and time --------------------------------------------------------------------
 
     fn now(&self) -> Now {
-        Now { tick: self.now, unix_s: 1_795_507_200 + (self.now.as_us() / 1_000_000) as i64 }
+        Now {
+            tick: self.now,
+            unix_s: 1_795_507_200 + self.clock_offset_s + (self.now.as_us() / 1_000_000) as i64,
+        }
     }
 
     fn happens(&mut self, in_a_thousand: u32) -> bool {
@@ -814,8 +780,12 @@ impl World {
     fn latency(&mut self) -> Duration {
         match self.faults.latency_us_max {
             0 => Duration::ZERO,
-            most => Duration::from_micros(self.chance.u64(0..=most)),
+            most => self.drawn_up_to(most),
         }
+    }
+
+    fn drawn_up_to(&mut self, most_us: u64) -> Duration {
+        Duration::from_micros(self.chance.u64(0..=most_us))
     }
 
     /// When something sent now arrives, behind all that was sent on the same stream.
@@ -840,8 +810,8 @@ impl World {
     }
 
     fn next_session_deadline(&self) -> Option<(Tick, ClientId)> {
-        let deadlines =
-            self.clients.iter().enumerate().filter(|(_, client)| !client.session.is_over());
+        let alive = |client: &ClientSide| !client.crashed && !client.session.is_over();
+        let deadlines = self.clients.iter().enumerate().filter(|(_, client)| alive(client));
         deadlines
             .filter_map(|(index, client)| Some((client.session.deadline()?, ClientId(index))))
             .min()
@@ -852,7 +822,7 @@ impl World {
             .clients
             .iter()
             .enumerate()
-            .filter(|(_, client)| client.session.is_busy())
+            .filter(|(_, client)| !client.crashed && client.session.is_busy())
             .map(|(index, _)| index)
             .collect();
         let questions = self.questions.iter().filter(|question| question.answer.is_none());

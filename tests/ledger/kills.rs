@@ -11,14 +11,18 @@ use std::thread;
 
 /// The process dies at a point while it works at one message. What its client was told, if anything,
 /// what it is told when it comes again, and copies that were delivered twice.
-struct Killed {
+pub struct Killed {
     first: Option<Vec<u8>>,
     again: Vec<u8>,
-    twice: u64,
+    /// The reply was stored by the run that died.
+    pub stored: bool,
+    /// What RESUME has told.
+    pub offset: u64,
+    pub twice: u64,
     counted: u64,
 }
 
-fn killed_at(point: CrashPoint, message: &Message) -> Killed {
+pub fn killed_at(point: CrashPoint, message: &Message) -> Killed {
     let site = Site::new(&[], "");
     let process = site.start(point.name());
     let mut client = process.client(message.form).unwrap();
@@ -27,14 +31,17 @@ fn killed_at(point: CrashPoint, message: &Message) -> Killed {
     process.died();
     let process = site.start("");
     let mut client = process.client(message.form).unwrap();
-    let again = client.comes_again(message).unwrap();
+    let (offset, again) = client.comes_again(message).unwrap();
     client.quits();
+    let stored = process.metric("replays_answered_total") > 0;
     let copies = |address| site.copies(&message.content, address) as u64;
     let copies: Vec<u64> = message.delivered_to().map(copies).collect();
     assert!(copies.iter().all(|count| *count >= 1), "{point:?}: {message:?} is lost: {copies:?}");
     Killed {
         first,
         again,
+        stored,
+        offset,
         twice: copies.iter().sum::<u64>() - copies.len() as u64,
         counted: process.metric("unknown_redelivered_total"),
     }
@@ -100,7 +107,7 @@ fn hand_in_until(stop: &AtomicBool, site: &Mutex<Option<Process>>, number: usize
             let client = site.lock().unwrap().as_ref().and_then(|one| one.client(form).ok());
             let told = client.and_then(|mut client| {
                 let set = match std::mem::replace(&mut again, true) {
-                    true => client.comes_again(&message),
+                    true => client.comes_again(&message).map(|(_, set)| set),
                     false => client.hands_in(&message),
                 };
                 let set = set.ok()?;

@@ -16,3 +16,4 @@ mod message;
 mod on_stage;
 mod process;
 mod sockets;
+mod table;

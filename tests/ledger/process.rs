@@ -234,8 +234,9 @@ impl Client {
         self.content(message, 0)
     }
 
-    /// What a client does that has lost its connection: RESUME if it can, or all of it again.
-    pub fn comes_again(&mut self, message: &Message) -> io::Result<Vec<u8>> {
+    /// What a client does that has lost its connection: RESUME if it can, or all of it again. The
+    /// offset that it is told, and the final reply set.
+    pub fn comes_again(&mut self, message: &Message) -> io::Result<(u64, Vec<u8>)> {
         let offset = match &message.id {
             Some(_) => {
                 self.says(message.resume().as_bytes())?;
@@ -246,7 +247,7 @@ impl Client {
             None => 0,
         };
         self.envelope(message, offset)?;
-        self.content(message, offset)
+        Ok((offset, self.content(message, offset)?))
     }
 
     pub fn quits(mut self) {

@@ -40,7 +40,7 @@ fn a_82_replies_read_in_part_over_sockets_come_again() {
                 // wanted: shards hear of connections each in its own time.
                 process.waits_until("postern_sessions_open", 0);
                 let mut client = process.client(form).unwrap();
-                let set = client.comes_again(&message).unwrap();
+                let (_, set) = client.comes_again(&message).unwrap();
                 client.quits();
                 assert!(set.starts_with(&read), "{id}: {}", set.escape_ascii());
                 for address in message.delivered_to() {

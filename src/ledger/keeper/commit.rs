@@ -365,12 +365,14 @@ impl Keeper {
             self.overdue = self.overdue.saturating_sub(1);
             self.give_up(&awaited, answered);
         }
-        self.readers.clear();
-        self.wanted_rows.clear();
-        let lookups: Vec<LookupId> = self.lookups.keys().copied().collect();
-        for lookup in lookups {
-            self.finish_lookup(lookup, now);
-        }
+        // Whoever asks for what is stored waits for another try: an outcome that is called unknown
+        // costs a second delivery.
+        self.readers.retain(|_, waiting| {
+            waiting.retain(|lookup| self.lookups.contains_key(lookup));
+            !waiting.is_empty()
+        });
+        self.wanted_rows = self.readers.keys().copied().collect();
+        self.wanted_rows.sort_unstable();
         self.wake_all(now);
         self.check_invariants();
     }
@@ -406,6 +408,7 @@ impl Keeper {
         while let Some((_, lookup)) =
             self.lookup_deadlines.front().copied().filter(|(deadline, _)| *deadline <= now)
         {
+            self.counts.store_failures += 1;
             self.finish_lookup(lookup, now);
         }
     }
@@ -507,8 +510,7 @@ impl Keeper {
         while let Some((waiter, outcome)) = self.woken.pop() {
             match waiter {
                 Waiter::Outcome(holder) => {
-                    self.counts.replays_answered += u64::from(outcome.is_some());
-                    self.answer(holder, Answer::Outcome(outcome));
+                    self.outcome_told(holder, outcome);
                 }
                 Waiter::Open { transaction, record, level } => {
                     self.open(transaction, record, level, now);
@@ -518,14 +520,22 @@ impl Keeper {
         }
     }
 
+    fn outcome_told(&mut self, holder: Holder, outcome: Option<Arc<Record>>) {
+        if let Some(record) = &outcome
+            && let Some(key) = record.key
+            && let Some(entry) = self.index.find(key)
+        {
+            self.note_recalled(holder, key, entry.row, Arc::clone(record));
+        }
+        self.counts.replays_answered += u64::from(outcome.is_some());
+        self.answer(holder, Answer::Outcome(outcome));
+    }
+
     // ---- reading ----------------------------------------------------------------------------
 
-    /// Reads rows for somebody; without a store that works there is nothing.
+    /// Reads rows for somebody. A store that has failed is tried again before patience ends.
     pub(super) fn look_up(&mut self, reason: Reason, rows: Vec<Row>, now: Tick) {
         let id = self.add_lookup(reason, rows.len(), now);
-        if self.health != Health::Good {
-            return self.finish_lookup(id, now);
-        }
         for row in rows {
             let readers = self.readers.entry(row).or_default();
             if readers.is_empty() {
@@ -575,7 +585,7 @@ impl Keeper {
             }
             Reason::Outcome { holder, key } => {
                 found.retain(|(_, one)| one.key == Some(key) && one.outcome().is_some());
-                self.answer(holder, Answer::Outcome(found.pop().map(|(_, record)| record)));
+                self.outcome_told(holder, found.pop().map(|(_, record)| record));
             }
             Reason::Open(live) => self.opened_after_crash(live, found.pop()),
             Reason::Begin(live) => self.recognise(live, found, now),

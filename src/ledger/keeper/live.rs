@@ -114,8 +114,7 @@ impl Keeper {
         match record.phase {
             Phase::Committed(_) => {
                 self.counts.replays_answered += 1;
-                let connection = self.connections.entry(holder).or_default();
-                connection.recalled.push((key, row));
+                self.note_recalled(holder, key, row, Arc::clone(&record));
                 self.recalled(holder, Recalled::Stored(record));
             }
             // Its content would have to come again: `355 0`, and the resend finds what was done.

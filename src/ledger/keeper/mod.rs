@@ -19,7 +19,7 @@ mod tests;
 pub use opening::Opened;
 pub use partial::{FileDone, FileJob};
 
-use super::index::{Filed, Index, Life, Row, Standing};
+use super::index::{Entry, Filed, Index, Life, Row, Standing};
 use super::key::{IdentityKey, Key, Secret};
 use super::record::{Outcome, Phase, Record};
 use super::request::{Answer, Holder, Level, Request, Transaction};
@@ -198,13 +198,13 @@ struct Connection {
     lives: Vec<LiveId>,
     /// Committed, and not confirmed.
     attached: Vec<Attached>,
-    /// Stored outcomes that it has asked for.
-    recalled: Vec<(Key, Row)>,
+    /// Stored outcomes that it has asked for, and was not given yet; they have no number.
+    recalled: Vec<Attached>,
     /// Transactions that a newer connection has taken.
     lost: Vec<u32>,
 }
 
-/// A committed record whose connection lives.
+/// A committed record whose connection lives, or that another one has asked for.
 #[derive(Debug)]
 struct Attached {
     number: u32,
@@ -289,6 +289,7 @@ impl Keeper {
             }
             Request::Await { holder, key } => self.await_outcome(holder, key, now),
             Request::Forget { transaction } => self.forget(transaction),
+            Request::Repeated { transaction, key } => self.repeated(transaction, key),
             Request::Confirm { through } => self.confirm(through, now),
             Request::Quit { holder } => self.quit(holder, now),
             Request::Gone { holder } => self.gone(holder, now),
@@ -409,6 +410,24 @@ impl Keeper {
         self.forget_idle_connection(through.holder);
     }
 
+    /// A stored outcome was given again, as the reply of this transaction: it can be confirmed.
+    fn repeated(&mut self, transaction: Transaction, key: Key) {
+        let Some(connection) = self.connections.get_mut(&transaction.holder) else { return };
+        let given = connection.recalled.iter().position(|one| one.name == key);
+        if let Some(given) = given {
+            let number = transaction.number;
+            let recalled = connection.recalled.swap_remove(given);
+            connection.attached.push(Attached { number, ..recalled });
+        }
+    }
+
+    /// A connection has asked for a stored outcome.
+    fn note_recalled(&mut self, holder: Holder, name: Key, row: Row, record: Arc<Record>) {
+        let recalled = &mut self.connections.entry(holder).or_default().recalled;
+        recalled.retain(|one| one.name != name);
+        recalled.push(Attached { number: 0, row, name, record });
+    }
+
     fn confirm_record(&mut self, attached: &Attached, now: Tick) {
         let Attached { row, name, record, .. } = attached;
         if record.is_owed() {
@@ -448,8 +467,8 @@ impl Keeper {
             self.confirm_record(&attached, now);
         }
         let Some(connection) = self.connections.get_mut(&holder) else { return };
-        for (name, row) in std::mem::take(&mut connection.recalled) {
-            self.grace(name, row, now);
+        for recalled in std::mem::take(&mut connection.recalled) {
+            self.confirm_record(&recalled, now);
         }
         self.forget_idle_connection(holder);
     }
@@ -461,8 +480,12 @@ impl Keeper {
         // A transaction past its end mark goes on, and is known by its connection still.
         connection.lives.clone_from(&lives);
         for Attached { row, name, record, .. } in attached {
-            let (life, end) = self.lifetime(&record);
-            self.index.refile(name, row, Standing::Unconfirmed, life, end);
+            // One that was given again stands as its own connection has left it.
+            let attached = |entry: Entry| entry.row == row && entry.standing == Standing::Attached;
+            if self.index.find(name).is_some_and(attached) {
+                let (life, end) = self.lifetime(&record);
+                self.index.refile(name, row, Standing::Unconfirmed, life, end);
+            }
         }
         for id in lives {
             self.lose_holder(id, now);

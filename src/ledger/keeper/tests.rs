@@ -825,7 +825,9 @@ fn a_85_a_failed_disk_stops_no_mail_and_is_tried_again() {
     world.broken = true;
     assert_eq!(world.begin(2, message.clone(), true), UNRECORDED);
     assert!(!world.keeper.figures().store_works);
-    assert_eq!(world.recall(3, "stored"), Recalled::Nothing, "it cannot be read now");
+    let (stored, identity) = (key("stored"), who());
+    let ask = Request::Recall { holder: holder(3), key: stored, identity, tls: false };
+    assert_eq!(world.ask(ask), None, "it cannot be read now");
     let end = ended(message.clone(), Form::Smtp, &["250 ok"]);
     assert_eq!(world.commit(2, end.clone()), Some(Answer::Committed { recorded: false }));
     assert_eq!(world.begin(4, unnamed(2, &["a@x"]), true), UNRECORDED, "at once, without a try");
@@ -836,6 +838,8 @@ fn a_85_a_failed_disk_stops_no_mail_and_is_tried_again() {
     world.now = due;
     world.run();
     assert!(world.keeper.figures().store_works);
+    let Some(Answer::Recalled(recalled)) = world.answer_to(holder(3)) else { panic!() };
+    assert_eq!(recalled.offset(), 17, "it was asked again");
     assert_eq!(world.recall(3, "stored").offset(), 17);
     assert_eq!(world.disk.len(), 1, "nothing is left of those that nobody was told of");
     assert_eq!(world.begin(5, message, true), GO_ON);

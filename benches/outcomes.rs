@@ -1,0 +1,127 @@
+//! Mail through real shards with the record of outcomes and without it: messages a second, and what a
+//! client waits for its final reply. `cargo bench --bench outcomes`.
+//!
+//! 50 connections over loopback, a next hop that keeps nothing on disk, commits that are synced in the
+//! target folder. Rounds alternate, so that what else the machine does falls on both; trust the ratio.
+
+use postern::config::Config;
+use postern::control::ledger::{Ledger, LedgerSettings};
+use postern::relay::Protocol;
+use postern::shard::gateway::{Gateway, GatewaySettings};
+use postern::tools::sink::{Kept, Script, serve};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const CONNECTIONS: usize = 50;
+const MESSAGES_EACH: usize = 40;
+const ROUNDS: usize = 5;
+
+fn main() {
+    // `cargo test --benches` only wants it to build.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let mut ratios = Vec::new();
+    for round in 1..=ROUNDS {
+        let (without, wait_without) = load(false);
+        let (with, wait_with) = load(true);
+        println!(
+            "round {round}: {without:.0} messages/s without, {with:.0} with the ledger ({:.2}); median \
+             wait {wait_without:?} and {wait_with:?}",
+            with / without
+        );
+        ratios.push(with / without);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("median ratio {:.2}", ratios[ROUNDS / 2]);
+}
+
+/// Messages a second, and the median of the waits for final replies.
+fn load(remembers: bool) -> (f64, Duration) {
+    let hop = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = hop.local_addr().unwrap();
+    let kept = Kept::default();
+    let _sink = serve(hop, Protocol::Lmtp, Arc::new(Script::default()), kept.clone()).unwrap();
+    let config = CONFIG.replace("NEXT_HOP", &address.to_string());
+    let config = Config::parse(&config, "bench.toml", Path::new(".")).unwrap();
+    // Temporary folders may lie in memory.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let ledger = remembers.then(|| Ledger::start(LedgerSettings::new(folder.path())).unwrap());
+    let gateway = Gateway::start(GatewaySettings {
+        shards: 1,
+        listeners: config.listeners,
+        tables: config.tables,
+        routes: config.routes,
+        connections_max: 1_000,
+        body_memory_octets: 64 << 20,
+        log: Vec::new(),
+        ledger: ledger.as_ref(),
+    });
+    let gateway = gateway.unwrap();
+    let to = gateway.addresses()[0];
+    let began = Instant::now();
+    let clients: Vec<_> =
+        (0..CONNECTIONS).map(|number| thread::spawn(move || hand_in(to, number))).collect();
+    let mut waits: Vec<Duration> =
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+    let seconds = began.elapsed().as_secs_f64();
+    gateway.stop().unwrap();
+    assert_eq!(kept.count(), CONNECTIONS * MESSAGES_EACH);
+    if let Some(ledger) = &ledger {
+        let counts = ledger.handle().report().figures.counts;
+        assert_eq!(counts.unrecorded, 0);
+    }
+    waits.sort_unstable();
+    (waits.len() as f64 / seconds, waits[waits.len() / 2])
+}
+
+/// One client's messages; its waits.
+fn hand_in(to: SocketAddr, number: usize) -> Vec<Duration> {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut replies = BufReader::new(stream.try_clone().unwrap()).lines();
+    let mut expect = |count: usize| {
+        let mut left = count;
+        while left > 0 {
+            let line = replies.next().unwrap().unwrap();
+            assert!(line.starts_with(['2', '3']), "{line}");
+            left -= usize::from(line.as_bytes().get(3) == Some(&b' '));
+        }
+    };
+    stream.write_all(b"EHLO client.example\r\n").unwrap();
+    expect(2);
+    let text =
+        "A line of an ordinary message, of about seventy octets in its length.\r\n".repeat(50);
+    let mut waits = Vec::new();
+    for message in 0..MESSAGES_EACH {
+        let envelope = b"MAIL FROM:<a@client.example>\r\nRCPT TO:<one@example.net>\r\nDATA\r\n";
+        stream.write_all(envelope).unwrap();
+        expect(3);
+        let content = format!("Subject: {number} {message}\r\n\r\n{text}.\r\n");
+        stream.write_all(content.as_bytes()).unwrap();
+        let from = Instant::now();
+        expect(1);
+        waits.push(from.elapsed());
+    }
+    waits
+}
+
+const CONFIG: &str = r#"
+hostname = "mx.example.net"
+
+[listen.mx]
+address  = "127.0.0.1:0"
+protocol = "smtp"
+connections-per-source = 0
+
+[route.hop]
+to = "lmtp://NEXT_HOP"
+
+[domain."example.net"]
+route      = "hop"
+recipients = "any"
+"#;

@@ -1,0 +1,271 @@
+//! Clients that come again until they know what became of their mail, in a world where everything is
+//! lost now and then: replies, connections, next hops, commits, the whole process.
+//!
+//! The oracle knows every message. Nothing that was accepted is lost; what is delivered twice has an
+//! excuse that the documentation names: a next hop's answer was lost, the process died or its disk
+//! failed before the outcome was durable, or a client without ids vanished without a word. A client
+//! that was told, has gone in order, and sends an equal message wants it delivered again.
+
+use super::scenario::{copies_for, tables};
+use super::world::{ClientId, Faults, Sink, World};
+use crate::ledger::Digest;
+use crate::now::Tick;
+use crate::policy::RouteId;
+use crate::relay::{Address, NextHop, Protocol, Route, Routes};
+use crate::session::{Gone, Listener, Networks, ResumeLevel, Trust};
+use crate::tools::sink::{Kept, Script};
+use core::net::{IpAddr, SocketAddr};
+use fastrand::Rng;
+use std::sync::Arc;
+use std::time::Duration;
+
+mod client;
+
+use client::{Client, Mail};
+
+/// What the runs have shown.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Transactions whose end mark was written.
+    pub transactions: u64,
+    /// Messages that clients wanted delivered.
+    pub messages: u64,
+    /// Times that the process died, or its disk failed.
+    pub mishaps: u64,
+    /// Second copies of clients that give ids, and of others; all of them had their excuse.
+    pub duplicates_named: u64,
+    /// See above.
+    pub duplicates_unnamed: u64,
+    /// Broken promises, in words; none is what is wanted.
+    pub violations: Vec<String>,
+}
+
+/// How much goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weather {
+    /// Connections of clients are lost.
+    Cuts,
+    /// Those of next hops are, too.
+    Hops,
+    /// The process dies as well, disks are slow and fail, the clock is set.
+    Everything,
+}
+
+impl Weather {
+    /// All of them.
+    pub const ALL: [Weather; 3] = [Weather::Cuts, Weather::Hops, Weather::Everything];
+}
+
+impl Report {
+    /// Adds another one's figures.
+    pub fn add(&mut self, other: Report) {
+        self.transactions += other.transactions;
+        self.messages += other.messages;
+        self.mishaps += other.mishaps;
+        self.duplicates_named += other.duplicates_named;
+        self.duplicates_unnamed += other.duplicates_unnamed;
+        self.violations.extend(other.violations);
+    }
+}
+
+/// Runs one seed to its end, with a ledger or without one.
+pub fn run(seed: u64, weather: Weather, ledger: bool) -> Report {
+    let mut world = world(seed, weather);
+    if ledger {
+        world.keep_ledger();
+    }
+    let mut chance = Rng::with_seed(seed ^ 0x5DEE_CE66_D1CE_4E5B);
+    let mut clients: Vec<Client> =
+        (0..chance.usize(2..=6)).map(|number| Client::new(number, &mut chance)).collect();
+    let stormy = weather == Weather::Everything;
+    // Some hours, at most: a client that has to wait waits for minutes.
+    for _ in 0..30_000 {
+        clients.iter_mut().for_each(|client| client.go_on(&mut world, &mut chance));
+        if clients.iter().all(Client::is_done) && world.is_quiet() {
+            break;
+        }
+        world.run_for(Duration::from_micros(chance.u64(1_000..=400_000)));
+        if stormy && chance.u16(0..400) == 0 {
+            world.crash();
+        }
+        if stormy && chance.u16(0..800) == 0 {
+            world.set_clock(chance.i64(-1_800..=1_800));
+        }
+    }
+    judge(&world, &clients)
+}
+
+/// The stage: an LMTP next hop and an SMTP one, and a listener of either kind.
+fn world(seed: u64, weather: Weather) -> World {
+    let mut chance = Rng::with_seed(seed.wrapping_mul(31).wrapping_add(7));
+    let address = |port: u16| Address::Tcp(SocketAddr::from(([127, 0, 0, 1], port)));
+    let protocols = [Protocol::Lmtp, Protocol::Smtp];
+    let routes = ["lmtp", "smtp"].iter().zip(protocols).zip(1..).map(|((name, protocol), port)| {
+        Route::new(name, NextHop::Server { protocol, addresses: vec![address(port)] })
+    });
+    // The tables name two routes more, by which nothing goes here.
+    let maildir = |name: &str| Route::new(name, NextHop::Maildir(name.to_owned().into()));
+    let routes = routes.chain([maildir("store"), maildir("quarantine")]).collect();
+    let mut script = Script::default();
+    for line in ["late450=end:450 4.2.0 busy", "late550=end:550 5.2.0 no", "slow*=late:1500"] {
+        script.add(line).expect("the scenario's own script");
+    }
+    let script = Arc::new(script);
+    let sinks = protocols.into_iter().zip(1..).map(|(protocol, port)| Sink {
+        address: address(port),
+        protocol,
+        script: Arc::clone(&script),
+        kept: Kept::default(),
+    });
+    let here = Networks::new(vec!["127.0.0.0/8".parse().expect("a network")]);
+    let resume = if chance.bool() { ResumeLevel::Partial } else { ResumeLevel::Outcome };
+    let listener = |name: &str, protocol| {
+        Arc::new(Listener {
+            resume,
+            replay: true,
+            quarantine: Some(RouteId(3)),
+            trust: Trust { resume: here.clone(), ..Trust::default() },
+            ..Listener::new(name, protocol, "mx.example.net")
+        })
+    };
+    let calm = Faults { latency_us_max: 30_000, client_lost: 10, ..Faults::default() };
+    let faults = match weather {
+        Weather::Cuts => Faults { disk_us_max: 10_000, ..calm },
+        Weather::Hops => Faults { connect_fails: 50, hop_lost: 30, disk_us_max: 10_000, ..calm },
+        Weather::Everything => Faults {
+            connect_fails: 20,
+            hop_lost: 10,
+            disk_us_max: if chance.u8(0..8) == 0 { 8_000_000 } else { 30_000 },
+            disk_fails: 10,
+            ..calm
+        },
+    };
+    World::new(
+        vec![listener("smtp", Protocol::Smtp), listener("lmtp", Protocol::Lmtp)],
+        Arc::new(tables()),
+        Arc::new(Routes { hostname: "mx.example.net".to_owned(), routes }),
+        sinks.collect(),
+        seed,
+        faults,
+    )
+}
+
+// ---- the oracle -----------------------------------------------------------------------------
+
+fn judge(world: &World, clients: &[Client]) -> Report {
+    let mut report =
+        Report { mishaps: world.crashes() + world.disk_troubles(), ..Report::default() };
+    if !world.is_quiet() || !clients.iter().all(Client::is_done) {
+        report.violations.push("the world did not come to rest".to_owned());
+    }
+    for client in clients {
+        report.transactions += client.transactions;
+        for mail in &client.sent {
+            report.messages += 1;
+            judge_mail(world, client.is_named(), mail, &mut report);
+        }
+    }
+    report
+}
+
+fn judge_mail(world: &World, named: bool, mail: &Mail, report: &mut Report) {
+    let token = mail.token.as_bytes();
+    let holds = |content: &[u8]| memchr::memmem::find(content, token).is_some();
+    let unanswered = world.unanswered().iter().filter(|content| holds(content)).count();
+    for recipient in &mail.recipients {
+        let copies = copies_for(world, &recipient.address, &holds);
+        let fault = |what: &str| {
+            format!(
+                "{} for {}: {what}: {copies} copies, accepted {} times, {unanswered} answers lost, \
+                 {} excuses",
+                mail.token, recipient.address, recipient.accepted, mail.excuses
+            )
+        };
+        if recipient.accepted > 0 && copies == 0 {
+            report.violations.push(fault("lost"));
+        }
+        if mail.is_clean() && copies < recipient.accepted {
+            report.violations.push(fault("a wanted copy was swallowed"));
+        }
+        // A refusal of one reply for all may hide a copy; each round delivers one at most.
+        let rounds = mail.rounds.max(recipient.accepted);
+        let twice = copies.saturating_sub(rounds);
+        if twice > unanswered + mail.excuses {
+            report.violations.push(fault("twice"));
+        }
+        match named {
+            true => report.duplicates_named += twice as u64,
+            false => report.duplicates_unnamed += twice as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seeds of each weather; `POSTERN_SEED=n` replays one alone, `POSTERN_SEEDS=n` runs so many.
+    fn seeds(usual: u64) -> Vec<u64> {
+        let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+        match number("POSTERN_SEED") {
+            Some(seed) => vec![seed],
+            None => (0..number("POSTERN_SEEDS").unwrap_or(usual)).collect(),
+        }
+    }
+
+    fn run_all(weather: Weather, count: u64) -> Report {
+        let mut total = Report::default();
+        for seed in seeds(count) {
+            let report = run(seed, weather, true);
+            assert!(
+                report.violations.is_empty(),
+                "{weather:?}, seed {seed}: {:#?}\nreplay it: POSTERN_SEED={seed} cargo test --lib \
+                 sim::retries",
+                report.violations
+            );
+            total.add(report);
+        }
+        println!("{weather:?}: {total:?}");
+        assert!(total.transactions > total.messages, "clients came again");
+        total
+    }
+
+    /// With RESUME nothing is delivered twice; without ids nothing but what a client that vanished
+    /// without a word sends again.
+    #[test]
+    fn nothing_lost_nothing_twice_when_connections_are_cut() {
+        let report = run_all(Weather::Cuts, 250);
+        assert_eq!(report.duplicates_named, 0);
+    }
+
+    #[test]
+    fn nothing_lost_nothing_twice_when_next_hops_vanish() {
+        run_all(Weather::Hops, 250);
+    }
+
+    #[test]
+    fn nothing_lost_nothing_twice_when_everything_fails() {
+        let report = run_all(Weather::Everything, 250);
+        assert!(report.mishaps > 0 || std::env::var("POSTERN_SEED").is_ok());
+    }
+
+    /// The oracle can fail: without a ledger there are duplicates, and it finds them.
+    #[test]
+    fn without_a_ledger_the_oracle_finds_duplicates() {
+        let found = (0..50).flat_map(|seed| run(seed, Weather::Cuts, false).violations);
+        let twice = found.filter(|violation| violation.contains("twice")).count();
+        assert!(twice > 20, "{twice} duplicates were found");
+    }
+
+    /// 100,000 transactions and more: `cargo test --release --lib sweep -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "takes some minutes"]
+    fn sweep() {
+        let mut total = Report::default();
+        for weather in Weather::ALL {
+            total.add(run_all(weather, 1_800));
+        }
+        println!("in all: {total:?}");
+        assert!(total.transactions >= 100_000 || std::env::var("POSTERN_SEEDS").is_ok());
+    }
+}

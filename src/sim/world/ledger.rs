@@ -1,0 +1,213 @@
+//! The ledger of the world, the disk below it, and what happens when the process dies.
+
+use super::{ClientId, Event, World};
+use crate::ledger::{ContentDigest, Effect, Keeper, Record, Request, Secret, Settings, Work};
+use crate::now::Tick;
+use crate::relay::Relay;
+use crate::session::{Answer, LedgerLine};
+use crate::sim::disk::Disk;
+use std::cell::Cell;
+use std::cmp::Reverse;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The ledger of a world, and the disk below it.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub keeper: Keeper,
+    disk: Disk,
+    /// The disk is at this; its end is an event.
+    work: Option<Work>,
+    /// Troubles with the disk that processes had which are dead.
+    troubles_before: u64,
+}
+
+/// The server's secret outlives its crashes.
+fn secret() -> Secret {
+    Secret::new([7; 32])
+}
+
+fn troubles(keeper: &Keeper) -> u64 {
+    let counts = keeper.figures().counts;
+    counts.unrecorded + counts.store_failures
+}
+
+impl World {
+    /// Gives the world a ledger whose disk is empty.
+    pub fn keep_ledger(&mut self) {
+        let disk = Disk::default();
+        let keeper = Keeper::new(Settings::default(), secret(), self.epoch_s());
+        let (secret, rules) = (Rc::new(secret()), Rc::new(Cell::new(1)));
+        self.shared.ledger = Some(LedgerLine { line: 0, secret, rules });
+        self.ledger = Some(Ledger { keeper, disk, work: None, troubles_before: 0 });
+    }
+
+    /// The process dies and is started again: what it knew is gone, what is durable is not. What it was
+    /// writing is there or not; content that was not synced may be torn anywhere.
+    pub fn crash(&mut self) {
+        self.crashes += 1;
+        self.forget_process();
+        let mut relay = Relay::new(Arc::clone(&self.routes));
+        relay.start_up(self.now);
+        self.shared.board = relay.board();
+        self.relay = relay;
+        let epoch_s = self.epoch_s();
+        if let Some(Ledger { keeper, disk, work, troubles_before }) = &mut self.ledger {
+            *troubles_before += troubles(keeper);
+            if let Some(work) = work.take()
+                && self.chance.bool()
+            {
+                disk.commit(work);
+            }
+            disk.tear(&mut self.chance);
+            *keeper = Keeper::new(Settings::default(), secret(), epoch_s);
+            for (row, octets) in disk.rows() {
+                let loaded = keeper.load_row(row, octets, self.now);
+                debug_assert!(loaded.is_ok(), "a record of our own");
+            }
+            disk.keep_files(|file| keeper.is_kept_file(file));
+        }
+        if let Some(line) = &self.shared.ledger {
+            line.rules.set(line.rules.get() + 1);
+        }
+        self.drain_relay();
+        self.drain_ledger();
+    }
+
+    /// Connections break; what was on its way to a client arrives, what was on its way to us does not.
+    fn forget_process(&mut self) {
+        let events = std::mem::take(&mut self.events);
+        for Reverse(scheduled) in events.into_sorted_vec() {
+            match scheduled.event {
+                Event::ToHop(_, _, settles) => self.unanswered.extend(settles),
+                Event::ToClient(..) | Event::ServerEnded(_) => {
+                    self.events.push(Reverse(scheduled));
+                }
+                _ => {}
+            }
+        }
+        self.hops.clear();
+        self.probes_open = 0;
+        for index in 0..self.clients.len() {
+            if !std::mem::replace(&mut self.clients[index].crashed, true) {
+                let due = self.arrival(|world| &mut world.clients[index].to_client);
+                self.schedule(due, Event::ServerEnded(ClientId(index)));
+            }
+        }
+    }
+
+    /// The wall clock is set, forward or back.
+    pub fn set_clock(&mut self, seconds: i64) {
+        self.clock_offset_s += seconds;
+    }
+
+    /// The wall clock at [`Tick::START`], as a process that starts now would have it.
+    fn epoch_s(&self) -> u64 {
+        let elapsed_s = (self.now - Tick::START).as_secs();
+        u64::try_from(self.now().unix_s).unwrap_or(0).saturating_sub(elapsed_s)
+    }
+
+    /// How often the process has died.
+    pub fn crashes(&self) -> u64 {
+        self.crashes
+    }
+
+    /// How often the disk has failed or was too slow, so that something was not recorded or not found.
+    pub fn disk_troubles(&self) -> u64 {
+        self.ledger.as_ref().map_or(0, |one| one.troubles_before + troubles(&one.keeper))
+    }
+
+    /// How many outcomes of messages with this content are durable.
+    pub fn durable_outcomes(&self, digest: ContentDigest) -> usize {
+        let Some(ledger) = &self.ledger else { return 0 };
+        let is_it = |record: Record| {
+            record.outcome().is_some()
+                && record.content.is_some_and(|content| content.digest == digest)
+        };
+        let rows = ledger.disk.rows();
+        rows.filter(|(_, octets)| Record::decode(octets).is_ok_and(is_it)).count()
+    }
+
+    pub(super) fn ask_ledger(&mut self, id: ClientId, request: Request) {
+        let now = self.now;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.keeper.ask(request, now);
+            self.drain_ledger();
+        } else if let Some(answer) = Answer::without_ledger(&request) {
+            let now = self.now();
+            self.clients[id.0].session.answered(answer, now);
+        }
+    }
+
+    /// When the ledger wants something though nothing happens.
+    pub(super) fn ledger_deadline(&self) -> Option<Tick> {
+        let keeper = &self.ledger.as_ref()?.keeper;
+        [keeper.deadline(), keeper.work_due(self.now)].into_iter().flatten().min()
+    }
+
+    pub(super) fn ledger_due(&mut self, now: Tick) {
+        if let Some(ledger) = &mut self.ledger
+            && ledger.keeper.deadline().is_some_and(|due| due <= now)
+        {
+            ledger.keeper.timed_out(now);
+        }
+        self.drain_ledger();
+    }
+
+    /// Gives the disk what the ledger wants, and the sessions its answers.
+    pub(super) fn drain_ledger(&mut self) {
+        let now = self.now;
+        while let Some(Ledger { keeper, disk, work, .. }) = &mut self.ledger {
+            if let Some(effect) = keeper.poll_effect() {
+                match effect {
+                    Effect::File(job) => {
+                        if let Some(done) = disk.file(job) {
+                            keeper.file_done(done, now);
+                        }
+                    }
+                    Effect::Answer(holder, answer) => {
+                        let (index, now) = (holder.seat as usize, self.now());
+                        if !self.clients[index].crashed {
+                            let answer = Answer::Ledger(Box::new(answer));
+                            self.clients[index].session.answered(answer, now);
+                            self.drain_session(ClientId(index));
+                        }
+                    }
+                }
+            } else if let (None, Some(next)) = (&work, keeper.take_work(now)) {
+                *work = Some(next);
+                match self.faults.disk_us_max {
+                    0 => self.disk_done(),
+                    most => {
+                        let due = now + self.drawn_up_to(most);
+                        self.schedule(due, Event::DiskDone);
+                    }
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// The disk is done with its work, or has failed at it; then all of it is there, or nothing.
+    pub(super) fn disk_done(&mut self) {
+        let (now, fails) = (self.now, self.happens(self.faults.disk_fails));
+        let Some(Ledger { keeper, disk, work, .. }) = &mut self.ledger else { return };
+        let Some(work) = work.take() else { return };
+        if fails {
+            let changes = work.changes.clone();
+            if self.chance.bool() {
+                disk.commit(work);
+            }
+            keeper.failed(changes, now);
+        } else {
+            let (read, records) = (disk.read(&work), work.changes.len());
+            disk.commit(work);
+            for (row, octets) in read {
+                keeper.found(row, octets.as_deref(), now);
+            }
+            keeper.committed(records, now);
+        }
+        self.drain_ledger();
+    }
+}
