@@ -1,12 +1,12 @@
 //! Lists of domains and of networks: looked up, not searched for. A host costs about the same
 //! whether ten domains are listed or a million, and no domain is found inside a longer word.
 
+use core::net::{IpAddr, Ipv6Addr};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
-use std::net::{IpAddr, Ipv6Addr};
 
 /// Domains in lower case, each with the rules that ask for it and for all below it.
 #[derive(Debug, Default)]

@@ -7,8 +7,8 @@
 //! pieces lie depends on where the run begins alone, and never on how the text was cut.
 
 use crate::limits::{HOST_OCTETS, RUN_OCTETS};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use memchr::{memchr2, memmem};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Octets before a piece that is kept, lest what parts it from the piece before is lost.
 const CONTEXT_OCTETS: usize = 16;
