@@ -312,6 +312,24 @@ pub const RUN_OCTETS: usize = 512;
 /// Octets at the start of a leaf by which its type is told. A tar archive says so at octet 257.
 pub const SNIFFED_OCTETS: usize = 264;
 
+/// Octets of the name of an entry of an archive that are looked at.
+pub const ENTRY_NAME_OCTETS: usize = 512;
+
+/// Octets of a header of a zip archive that are held: the longest one with its name.
+pub const ARCHIVE_HEADER_OCTETS: usize = 46 + ENTRY_NAME_OCTETS;
+
+/// Octets of a header of another archive that are held.
+pub const ARCHIVE_HELD_OCTETS: usize = 2048;
+
+/// Names of entries of all archives of a message that are looked at.
+pub const ARCHIVE_NAMES_MAX: u32 = 10_000;
+
+/// How many times its size an archive may become, and the size from which on that matters.
+pub const ARCHIVE_RATIO_MAX: u64 = 200;
+
+/// See [`ARCHIVE_RATIO_MAX`].
+pub const ARCHIVE_RATIO_OCTETS: u64 = 8 << 20;
+
 /// Domains and networks that rules may list.
 pub const LISTED_MAX: usize = 1_000_000;
 

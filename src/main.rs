@@ -59,6 +59,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write rules of another scanner as rules of a configuration, and say which could not be taken.
+    Import {
+        /// Whose rules they are.
+        #[arg(value_parser = ["spamassassin"])]
+        format: String,
+        /// The file of rules.
+        file: PathBuf,
+    },
     /// Be a next hop for tests: take mail, answer as scripted, count it.
     Sink {
         /// Where to listen: IP:PORT, or the path of a unix socket.
@@ -111,6 +119,7 @@ fn main() -> ExitCode {
         Command::Serve { config } => serve(config.as_deref()),
         Command::Check { file } => check(&file),
         Command::Scan { paths, rcpt, config, json } => scan(&paths, &rcpt, config.as_deref(), json),
+        Command::Import { format: _, file } => import(&file),
         Command::Sink { address, lmtp, answer, offer, without, keep } => {
             script(&answer, &offer, &without)
                 .and_then(|script| sink(&address, lmtp, script, keep.as_deref()))
@@ -270,6 +279,18 @@ fn ledger(what: &LedgerCommand, config: Option<&Path>) -> Result<(), Failure> {
             LedgerCommand::Expire => tools::ledger::expire(&folder)?,
         }
     );
+    Ok(())
+}
+
+fn import(file: &Path) -> Result<(), Failure> {
+    let text = String::from_utf8_lossy(&std::fs::read(file)?).into_owned();
+    let imported = tools::import::spamassassin(&text);
+    print!("{}", imported.rules);
+    let file = file.display();
+    for (line, name, reason) in &imported.refused {
+        eprintln!("{file}:{line}: {name} was not taken: {reason}");
+    }
+    eprintln!("{file}: {} rules taken, {} not", imported.taken, imported.refused.len());
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What a rule set costs: memory, and work at the most.
 
+use super::archive::Archives;
 use super::findings::Surface;
 use super::header::VALUE_OCTETS_AT_REST;
 use super::links::Links;
@@ -7,7 +8,10 @@ use super::regexes::Regex;
 use super::rules::{FIELDS, Rules};
 use super::sniff::Head;
 use super::{STREAMS, Scanner};
-use crate::limits::{HEADER_FIELD_OCTETS, REGEX_UNITS_AN_OCTET, REGEX_UNITS_AT_ONCE};
+use crate::limits::{
+    ARCHIVE_NAMES_MAX, ENTRY_NAME_OCTETS, HEADER_FIELD_OCTETS, REGEX_UNITS_AN_OCTET,
+    REGEX_UNITS_AT_ONCE,
+};
 
 /// A bound on work, see [`Rules::cost`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,7 @@ impl Rules {
         let asked = |asked: bool, octets: usize| if asked { octets } else { 0 };
         let fixed = size_of::<Scanner>()
             + matches
+            + size_of::<Archives>()
             + asked(self.ask_links(), size_of::<Links>())
             + asked(self.ask(Surface::Type), size_of::<Head>());
         (fixed + VALUE_OCTETS_AT_REST, fixed + HEADER_FIELD_OCTETS)
@@ -87,8 +92,8 @@ impl Rules {
     pub fn cost(&self) -> Cost {
         let asked = |asked: bool, units: u64| if asked { units } else { 0 };
         // Each octet is taken by the structure, and as one of a leaf by its decoder and, where a
-        // header says so, by a second one.
-        let mut an_octet = 3 + asked(self.ask(Surface::Header), 1);
+        // header says so, by a second one; and is looked at for archives.
+        let mut an_octet = 4 + asked(self.ask(Surface::Header), 1);
         // A character of one octet may become one of three.
         let visible = asked(self.ask_visible(), 3);
         an_octet += visible;
@@ -99,9 +104,12 @@ impl Rules {
         // too, in up to nine views.
         an_octet += asked(self.ask_links(), 3) + asked(self.ask_hosts(), 18);
         an_octet += asked(self.surfaces & FIELDS != 0, 9) + asked(self.ask(Surface::Name), 12);
-        let mut at_once = 0;
+        // Each name of an entry is seen in two forms; its header may have few octets of its own.
+        let names = u64::from(ARCHIVE_NAMES_MAX) * 2 * ENTRY_NAME_OCTETS as u64;
+        let entries = asked(self.ask(Surface::Entry), names);
+        let mut at_once = entries;
         if self.have_regexes() {
-            at_once = 3 * REGEX_UNITS_AT_ONCE;
+            at_once += 3 * REGEX_UNITS_AT_ONCE + entries * REGEX_UNITS_AN_OCTET;
             an_octet += REGEX_UNITS_AN_OCTET * (1 + visible + 12);
         }
         Cost { units_at_once: at_once, units_an_octet: an_octet }

@@ -38,8 +38,23 @@ impl Tags {
     /// Expressions were not asked everywhere, since the work that a message may cost was spent.
     pub const BUDGET_SPENT: TagId = TagId(7);
 
+    /// An entry of an archive is encrypted, or all of them.
+    pub const ARCHIVE_ENCRYPTED: TagId = TagId(8);
+    /// An archive would become far larger than it is, or its entries lie in one another.
+    pub const ARCHIVE_BOMB: TagId = TagId(9);
+    /// Readers of an archive may see different entries in it.
+    pub const ARCHIVE_AMBIGUOUS: TagId = TagId(10);
+    /// An archive is cut off, or holds a header that cannot be.
+    pub const ARCHIVE_BROKEN: TagId = TagId(11);
+    /// An archive has more entries, or longer names, than are looked at.
+    pub const ARCHIVE_LIMIT: TagId = TagId(12);
+    /// The names in an archive are packed, and were not seen.
+    pub const ARCHIVE_HIDDEN: TagId = TagId(13);
+    /// An entry of an archive is an archive by its name.
+    pub const ARCHIVE_NESTED: TagId = TagId(14);
+
     /// The names of the scanner's own tags, in the order of the constants above.
-    const OWN: [&'static str; 8] = [
+    const OWN: [&'static str; 15] = [
         "mime-limit",
         "header-limit",
         "mime-ambiguous",
@@ -48,6 +63,13 @@ impl Tags {
         "from-ambiguous",
         "charset-unknown",
         "scan-budget-spent",
+        "archive-encrypted",
+        "archive-bomb",
+        "archive-ambiguous",
+        "archive-broken",
+        "archive-limit",
+        "archive-hidden",
+        "archive-nested",
     ];
 
     /// The scanner's own tags alone.
@@ -199,11 +221,14 @@ pub enum Surface {
     Type,
     /// The links in text leaves, from their scheme on, with escapes undone: each by itself.
     Url,
+    /// The names of entries of archives in leaves: zip, tar, rar, 7z, gzip; also without dots and
+    /// blanks at their ends, which some systems leave out.
+    Entry,
 }
 
 impl Surface {
     /// All of them.
-    pub const ALL: [Surface; 13] = [
+    pub const ALL: [Surface; 14] = [
         Surface::Raw,
         Surface::Header,
         Surface::Subject,
@@ -217,6 +242,7 @@ impl Surface {
         Surface::Name,
         Surface::Type,
         Surface::Url,
+        Surface::Entry,
     ];
 
     /// The name in a configuration.
@@ -235,6 +261,7 @@ impl Surface {
             Surface::Name => "name",
             Surface::Type => "type",
             Surface::Url => "url",
+            Surface::Entry => "entry",
         }
     }
 

@@ -4,14 +4,13 @@
 //! the scratch of the thread; a leaf that waits for more keeps a few states and no octets, but for
 //! those that literals and expressions may still need.
 
+use super::beside::{self, Beside, LeafPlace};
 use super::charset::ToUtf8;
 use super::content_type::{ContentType, Encoding};
 use super::decode::{DECODED_STEP_OCTETS, Decoder};
-use super::links::{Found, Links, What};
 use super::literals::WalkState;
 use super::rules::Rules;
 use super::scratch::{self, Scratch, Search};
-use super::sniff::Head;
 use super::visible::Visible;
 use super::windows::{Asked, Expressions};
 use super::{Findings, Hit, Matches, Score, Stream, Surface, Tags, Watch};
@@ -60,32 +59,6 @@ pub(super) struct Sink<'a, W> {
     pub watch: &'a mut W,
 }
 
-/// What is kept of a leaf that is read, where rules ask for it: large, so not in every scanner.
-#[derive(Debug, Default)]
-pub(super) struct Beside {
-    links: Option<Box<Links>>,
-    head: Option<Box<Head>>,
-}
-
-impl Beside {
-    /// Makes room for what these rules ask for.
-    pub(super) fn prepare(&mut self, rules: &Rules) {
-        if rules.ask_links() && self.links.is_none() {
-            self.links = Some(Box::default());
-        }
-        if rules.ask(Surface::Type) && self.head.is_none() {
-            self.head = Some(Box::default());
-        }
-    }
-
-    /// A leaf begins.
-    pub(super) fn begin_leaf(&mut self) {
-        if let Some(head) = &mut self.head {
-            head.clear();
-        }
-    }
-}
-
 impl Reading {
     pub(super) fn new(encoding: Encoding, rules: &Rules, stream: Stream, part: u32) -> Reading {
         Reading {
@@ -130,7 +103,7 @@ impl Reading {
         if !self.is_encoded() {
             scratch::with(|Scratch { text, search, .. }| {
                 self.plain(octets, search, sink, |place| start + place as u64);
-                self.look_beside(octets, search, sink);
+                self.read_beside(octets, search, sink);
                 self.show(octets, text, search, sink);
             });
             return;
@@ -142,11 +115,27 @@ impl Reading {
                 let length = self.decoder.step(piece, plain);
                 let mut wire = WirePlaces { decoder: before, wire: piece, start, plain: 0 };
                 self.plain(&plain[..length], search, sink, |place| wire.offset_of(place));
-                self.look_beside(&plain[..length], search, sink);
+                self.read_beside(&plain[..length], search, sink);
                 self.show(&plain[..length], text, search, sink);
                 start += piece.len() as u64;
             }
         });
+    }
+
+    /// Gives decoded octets to what looks at leaves beside the literals and expressions.
+    fn read_beside<W: Watch>(
+        &mut self,
+        octets: &[u8],
+        search: &mut Search,
+        sink: &mut Sink<'_, W>,
+    ) {
+        if self.stream == Stream::Leaf {
+            beside::read(octets, self.is_text, self.place(), search, sink);
+        }
+    }
+
+    fn place(&self) -> LeafPlace {
+        LeafPlace { part: self.part, start: self.start }
     }
 
     /// Makes decoded octets visible, and looks at what is to be seen.
@@ -186,8 +175,10 @@ impl Reading {
             let length = self.decoder.finish(plain);
             let last = self.behind.saturating_sub(1);
             self.plain(&plain[..length], search, sink, |_| last);
-            self.look_beside(&plain[..length], search, sink);
-            self.look_beside_at_end(search, sink);
+            self.read_beside(&plain[..length], search, sink);
+            if self.stream == Stream::Leaf {
+                beside::finish(self.place(), search, sink);
+            }
             self.show(&plain[..length], text, search, sink);
             self.show_end(text, search, sink);
         });
@@ -259,44 +250,6 @@ impl Reading {
         }
     }
 
-    /// Decoded octets: their links and hosts, if they are text, and the type that they tell.
-    fn look_beside<W: Watch>(
-        &mut self,
-        octets: &[u8],
-        search: &mut Search,
-        sink: &mut Sink<'_, W>,
-    ) {
-        if self.stream != Stream::Leaf {
-            return;
-        }
-        let at = (self.part, self.start);
-        if let Some(sniffed) = sink.beside.head.as_mut().and_then(|head| head.take(octets)) {
-            look_at_type(sniffed, at, search, sink);
-        }
-        if let Some(mut links) =
-            sink.beside.links.take_if(|_| self.is_text && sink.rules.ask_links())
-        {
-            let looked = links.read(octets, |found| look_at_link(&found, at, search, sink));
-            sink.findings.charge((octets.len() + looked) as u64);
-            sink.beside.links = Some(links);
-        }
-    }
-
-    fn look_beside_at_end<W: Watch>(&mut self, search: &mut Search, sink: &mut Sink<'_, W>) {
-        if self.stream != Stream::Leaf {
-            return;
-        }
-        let at = (self.part, self.start);
-        if let Some(sniffed) = sink.beside.head.as_mut().and_then(|head| head.finish()) {
-            look_at_type(sniffed, at, search, sink);
-        }
-        if let Some(mut links) = sink.beside.links.take() {
-            let looked = links.finish(|found| look_at_link(&found, at, search, sink));
-            sink.findings.charge(looked as u64);
-            sink.beside.links = Some(links);
-        }
-    }
-
     /// The leaf has ended: expressions see what is left of it.
     fn look_at_end<W: Watch>(&mut self, sink: &mut Sink<'_, W>) {
         let (part, offset, is_text) = (self.part, self.start, self.is_text);
@@ -332,57 +285,8 @@ fn surface_of_leaf(rules: &Rules, is_text: bool, rule: u16) -> Option<Surface> {
     }
 }
 
-fn asks_visible(rules: &Rules, rule: u16) -> bool {
+pub(super) fn asks_visible(rules: &Rules, rule: u16) -> bool {
     rules.asks(rule, Surface::Visible) || rules.asks(rule, Surface::Text)
-}
-
-/// The type that the first octets of a leaf tell, as rules see it.
-fn look_at_type<W: Watch>(
-    media_type: &str,
-    (part, offset): (u32, u64),
-    search: &mut Search,
-    sink: &mut Sink<'_, W>,
-) {
-    let Sink { rules, matches, findings, asked, .. } = sink;
-    if !rules.ask(Surface::Type) {
-        return;
-    }
-    findings.charge(media_type.len() as u64);
-    let asks = |rule| rules.asks(rule, Surface::Type);
-    rules.look_at_whole(media_type.as_bytes(), search, asked, asks, |rule, _| {
-        if matches.first(Stream::Sniffed, rule) {
-            findings.note(Hit { rule, surface: Surface::Type, part, offset });
-        }
-    });
-}
-
-/// A link, a host or an address of a text, as rules see it.
-fn look_at_link<W: Watch>(
-    found: &Found<'_>,
-    (part, offset): (u32, u64),
-    search: &mut Search,
-    sink: &mut Sink<'_, W>,
-) {
-    let Sink { rules, matches, findings, asked, .. } = sink;
-    let mut note = |rule, surface| {
-        if matches.first(Stream::Links, rule) {
-            findings.note(Hit { rule, surface, part, offset });
-        }
-    };
-    let What::Link(link) = found.what else {
-        return rules.look_up(found.what, |rule| {
-            if found.in_link && rules.asks(rule, Surface::Url) {
-                note(rule, Surface::Url);
-            } else if asks_visible(rules, rule) {
-                note(rule, Surface::Text);
-            }
-        });
-    };
-    if rules.ask(Surface::Url) {
-        let asks = |rule| rules.asks(rule, Surface::Url);
-        rules.look_at_whole(link, search, asked, asks, |rule, _| note(rule, Surface::Url));
-        findings.charge(link.len() as u64);
-    }
 }
 
 impl Shown {

@@ -10,6 +10,8 @@
 //! every octet: it looks for line ends, holds back at most the start of one line until it is known
 //! what the line is, and never goes back.
 
+mod archive;
+mod beside;
 mod charset;
 mod compile;
 mod content_type;
@@ -46,9 +48,9 @@ pub use rule_error::RuleError;
 pub use rules::{Condition, RuleSpec, Rules};
 
 use crate::limits::LINE_HELD_OCTETS;
+use beside::Beside;
 use frames::Frames;
 use header::HeaderBlock;
-use leaf::Beside;
 use literals::WalkState;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -396,9 +398,10 @@ enum Stream {
     /// known, so they are noted at the leaf's start.
     Links,
     Sniffed,
+    Entries,
 }
 
-const STREAMS: usize = 10;
+const STREAMS: usize = 11;
 
 /// Which rules have hit, a bit for each rule on each stream.
 #[derive(Debug, Default)]

@@ -536,17 +536,24 @@ fn expressions_are_found_on_every_surface_but_raw() {
         };
         let body = match surface {
             Surface::Url => "at http://a.example/viagra?",
+            Surface::Entry => {
+                "PK=03=04=14=00=00=00=00=00=00=00=00=00=00=00=00=00=05=00=00=00\
+                 =05=00=00=00=06=00=00=00viagra....."
+            }
             _ if value.is_empty() => "is viagra=\r\n=2E",
             _ => "viagras",
         };
         let encoding = "Content-Transfer-Encoding: quoted-printable\r\n";
         let message = format!("{value}{encoding}\r\n{body}");
         let (findings, _, _) = scan_in_every_cut(&rules, message.as_bytes());
-        assert_eq!(tags_of(&rules, &findings), "found", "{surface:?}");
+        let found = tags_of(&rules, &findings).replace("archive-broken ", "");
+        assert_eq!(found, "found", "{surface:?}");
         let without = message.replace("gra", "pra");
-        assert_eq!(tags_of(&rules, &scan(&rules, [without.as_bytes()]).0), "", "{surface:?}");
+        let missed = tags_of(&rules, &scan(&rules, [without.as_bytes()]).0);
+        assert_eq!(missed.replace("archive-broken", ""), "", "{surface:?}");
         // Another surface than the one that is asked for says nothing.
-        let in_body = [Surface::Text, Surface::Visible, Surface::Part, Surface::Url];
+        let in_body =
+            [Surface::Text, Surface::Visible, Surface::Part, Surface::Url, Surface::Entry];
         if !in_body.contains(&surface) && surface != Surface::Header {
             let other = compile(&[RuleSpec { surfaces: vec![Surface::Visible], ..expression }]);
             assert_eq!(tags_of(&other, &scan(&other, [message.as_bytes()]).0), "", "{surface:?}");

@@ -1,8 +1,9 @@
 //! What stands beside the gateway: a next hop and a crowd of clients for tests, a scan without a
-//! server and what it costs on this machine, and a look into the ledger.
+//! server and what it costs on this machine, rules of others as ours, and a look into the ledger.
 
 pub mod calibrate;
 pub mod floods;
+pub mod import;
 pub mod ledger;
 pub mod load;
 pub mod scan;

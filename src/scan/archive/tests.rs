@@ -1,0 +1,331 @@
+//! Archives as data: each is read whole and in every cut.
+
+use super::*;
+use crate::scan::Tags;
+use proptest::prelude::*;
+
+fn told<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+    let tags = Tags::new();
+    let (mut archives, mut all) = (Archives::default(), Vec::new());
+    let mut see = |told: Told<'_>| {
+        let text = match told {
+            Told::Name(name) => name.escape_ascii().to_string(),
+            Told::Tag(tag) => format!("[{}]", tags.name(tag)),
+        };
+        // A tag is a tag, however often it is told.
+        if text.starts_with('[') && all.contains(&text) {
+            return;
+        }
+        all.push(text);
+    };
+    pieces.into_iter().for_each(|piece| archives.read(piece, &mut see));
+    archives.finish(&mut see);
+    all
+}
+
+fn told_in_every_cut(octets: &[u8]) -> String {
+    let whole = told([octets]);
+    assert_eq!(told(octets.chunks(1)), whole, "in single octets");
+    for cut in 1..octets.len() {
+        let (head, tail) = octets.split_at(cut);
+        assert_eq!(told([head, tail]), whole, "cut at {cut}");
+    }
+    whole.join(" ")
+}
+
+// ---- zip ------------------------------------------------------------------------------------
+
+#[derive(Clone)]
+struct Entry<'a> {
+    name: &'a [u8],
+    flags: u16,
+    method: u16,
+    packed: u32,
+    unpacked: u32,
+    /// Octets that lie there.
+    octets: usize,
+}
+
+fn entry(name: &str) -> Entry<'_> {
+    Entry { name: name.as_bytes(), flags: 0, method: 8, packed: 5, unpacked: 9, octets: 5 }
+}
+
+fn numbers(numbers: &[(usize, u64)]) -> Vec<u8> {
+    numbers.iter().flat_map(|(octets, number)| number.to_le_bytes()[..*octets].to_vec()).collect()
+}
+
+fn local(entry: &Entry<'_>) -> Vec<u8> {
+    let Entry { name, flags, method, packed, unpacked, octets } = entry;
+    let header = numbers(&[
+        (2, 20),
+        (2, u64::from(*flags)),
+        (2, u64::from(*method)),
+        (8, 0),
+        (4, u64::from(*packed)),
+        (4, u64::from(*unpacked)),
+        (2, name.len() as u64),
+        (2, 0),
+    ]);
+    [b"PK\x03\x04", &header[..], name, &vec![b'.'; *octets]].concat()
+}
+
+fn central(entry: &Entry<'_>) -> Vec<u8> {
+    let Entry { name, flags, method, packed, unpacked, .. } = entry;
+    let header = numbers(&[
+        (2, 20),
+        (2, 20),
+        (2, u64::from(*flags)),
+        (2, u64::from(*method)),
+        (8, 0),
+        (4, u64::from(*packed)),
+        (4, u64::from(*unpacked)),
+        (2, name.len() as u64),
+        (8, 0),
+        (8, 0),
+    ]);
+    [b"PK\x01\x02", &header[..], name].concat()
+}
+
+fn end() -> Vec<u8> {
+    [&b"PK\x05\x06"[..], &[0; 18]].concat()
+}
+
+fn zip(entries: &[Entry<'_>]) -> Vec<u8> {
+    let locals: Vec<u8> = entries.iter().flat_map(local).collect();
+    let centrals: Vec<u8> = entries.iter().flat_map(central).collect();
+    [locals, centrals, end()].concat()
+}
+
+#[test]
+fn the_names_in_a_zip_archive_are_given() {
+    assert_eq!(
+        told_in_every_cut(&zip(&[entry("a.txt"), entry("b.exe")])),
+        "a.txt b.exe a.txt b.exe"
+    );
+    let picture = [&b"\x89PNG and PK and P"[..], &zip(&[entry("a")])].concat();
+    assert_eq!(told_in_every_cut(&picture), "a a");
+    let locked = Entry { flags: 1, ..entry("a") };
+    assert_eq!(told_in_every_cut(&zip(&[locked])), "[archive-encrypted] a a");
+    assert_eq!(told_in_every_cut(b"PK is a football club; PK\x03\x04"), "[archive-broken] ");
+    assert_eq!(told_in_every_cut(b"no archive, P"), "");
+}
+
+/// more octets together than there are, or a ratio that no honest file has.
+#[test]
+fn a_53_bombs_are_known_by_what_they_say() {
+    let many: Vec<Entry> =
+        (0..40).map(|_| Entry { packed: 20_000, unpacked: 60_000, ..entry("a") }).collect();
+    assert!(told([&zip(&many)[..]]).contains(&"[archive-bomb]".to_owned()));
+    let dense = Entry { unpacked: 9 << 20, ..entry("a") };
+    assert!(told_in_every_cut(&zip(&[dense])).contains("[archive-bomb]"));
+    let small = Entry { unpacked: 1 << 20, ..entry("a") };
+    assert!(!told_in_every_cut(&zip(&[small])).contains("[archive-bomb]"));
+}
+
+/// every name is given that any reader may see, and what does not agree is told.
+#[test]
+fn a_54_a_hidden_name_is_found_by_every_reading() {
+    let (seen, hidden) = (entry("a.txt"), entry("b.exe"));
+    let in_local = [local(&seen), local(&hidden), central(&seen), end()].concat();
+    let in_central = [local(&seen), central(&seen), central(&hidden), end()].concat();
+    let renamed = [local(&hidden), central(&seen), end()].concat();
+    let [of_seen, of_hidden] = [&seen, &hidden].map(|one| zip(std::slice::from_ref(one)));
+    let two = [&of_seen[..], &of_hidden].concat();
+    let behind = [of_seen, local(&hidden)].concat();
+    let in_name = [
+        local(&Entry { name: &[b"x", &local(&hidden)[..]].concat(), ..entry("") }),
+        central(&seen),
+        end(),
+    ];
+    let stored = zip(&[seen.clone(), Entry { method: 0, ..hidden.clone() }]);
+    for archive in [in_local, in_central, renamed, two, behind, in_name.concat(), stored] {
+        let told = told_in_every_cut(&archive);
+        assert!(told.contains("b.exe") && told.contains("[archive-ambiguous]"), "{told}");
+    }
+}
+
+/// a name is octets, of which the first are looked at.
+#[test]
+fn a_55_a_name_is_data() {
+    for name in ["../../x", "$(id).tar", "a\r\nb", "a\0b", "\u{202e}exe.txt"] {
+        let told = told_in_every_cut(&zip(&[entry(name)]));
+        let name = name.as_bytes().escape_ascii();
+        assert_eq!(told, format!("{name} {name}"));
+    }
+    let long = "x".repeat(65_535);
+    let told = told([&zip(&[entry(&long)])[..]]);
+    assert!(told.contains(&"[archive-limit]".to_owned()));
+    assert!(told.iter().all(|name| name.len() <= ENTRY_NAME_OCTETS));
+}
+
+/// no archive costs more than its octets, or makes the scan wait.
+#[test]
+fn a_56_headers_without_end_are_counted_and_let_go() {
+    let many = zip(&[entry("a")]).repeat(ARCHIVE_NAMES_MAX as usize);
+    let told_of_many = told([&many[..]]);
+    let names = told_of_many.iter().filter(|told| *told == "a").count();
+    assert_eq!(names, ARCHIVE_NAMES_MAX as usize);
+    assert!(told_of_many.contains(&"[archive-limit]".to_owned()));
+    // Each header says that the rest of the archive is its name.
+    let nested = local(&Entry { name: &[b'P'; 600], ..entry("") })[..30].repeat(2000);
+    assert_eq!(told([&nested[..]]), told(nested.chunks(7)));
+    for archive in [zip(&[entry("a"), entry("b")]), tar(&[("a", 700)]), rar5(&[("a", false)])] {
+        for length in 0..archive.len() {
+            told([&archive[..length]]);
+        }
+    }
+}
+
+// ---- tar ------------------------------------------------------------------------------------
+
+fn block(name: &str, kind: u8, size: usize) -> Vec<u8> {
+    let mut block = vec![0; 512];
+    let length = name.len().min(100);
+    block[..length].copy_from_slice(&name.as_bytes()[..length]);
+    block[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
+    block[156] = kind;
+    block[257..262].copy_from_slice(b"ustar");
+    block[148..156].fill(b' ');
+    let sum: u64 = block.iter().map(|octet| u64::from(*octet)).sum();
+    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    block
+}
+
+fn tar(entries: &[(&str, usize)]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for (name, size) in entries {
+        if name.len() > 100 {
+            archive.extend(block("long", b'L', name.len() + 1));
+            archive.extend(name.as_bytes());
+            archive.resize((archive.len() + 1).next_multiple_of(512), 0);
+        }
+        archive.extend(block(name, b'0', *size));
+        archive.resize((archive.len() + size).next_multiple_of(512), b'.');
+    }
+    archive.extend([0; 1024]);
+    archive
+}
+
+#[test]
+fn the_names_in_a_tar_archive_are_given() {
+    assert_eq!(told([&tar(&[("a", 0), ("b.exe", 700), ("c", 512)])[..]]).join(" "), "a b.exe c");
+    let long = format!("{}.exe", "x".repeat(120));
+    let archive = tar(&[(&long, 3)]);
+    let whole = told([&archive[..]]);
+    assert_eq!(whole[0], long);
+    for piece in [1, 7, 511, 512, 513] {
+        assert_eq!(told(archive.chunks(piece)), whole, "{piece}");
+    }
+    let mut pax = block("x", b'x', 19);
+    pax.extend(b"19 path=from/pax.y\n");
+    pax.resize(1024, 0);
+    pax.extend(tar(&[("short", 0)]));
+    assert_eq!(told([&pax[..]]).join(" "), "from/pax.y short");
+    let cut = &tar(&[("a", 5000)])[..1024];
+    assert_eq!(told([cut]).join(" "), "a [archive-broken]");
+    let mut other = tar(&[("a", 0), ("b", 0)]);
+    other[600] ^= 1;
+    assert_eq!(told([&other[..]]).join(" "), "a [archive-broken]");
+}
+
+// ---- rar, 7z, gzip --------------------------------------------------------------------------
+
+/// Blocks of the fifth format: a main header, files, an end.
+fn rar5(entries: &[(&str, bool)]) -> Vec<u8> {
+    let block = |body: &[u8]| [&[0; 4][..], &[body.len() as u8], body].concat();
+    let mut archive = b"Rar!\x1a\x07\x01\x00".to_vec();
+    archive.extend(block(&[1, 0, 0]));
+    for (name, is_encrypted) in entries {
+        let extra: &[u8] = if *is_encrypted { &[2, 1, 0] } else { &[] };
+        let head = [2, 3, extra.len() as u8, 5, 0, 9, 0, 0, 0, name.len() as u8];
+        archive.extend(block(&[&head, name.as_bytes(), extra].concat()));
+        archive.extend(b".....");
+    }
+    archive.extend(block(&[5, 0, 0]));
+    archive
+}
+
+fn rar4(name: &str, flags: u64, main_flags: u64) -> Vec<u8> {
+    let main = [&numbers(&[(2, 0), (1, 0x73), (2, main_flags), (2, 13)])[..], &[0; 6]].concat();
+    let size = 32 + name.len() as u64;
+    let file = [(2, 0), (1, 0x74), (2, 0x8000 | flags), (2, size), (4, 5), (4, 9), (1, 0), (8, 0)];
+    let rest = numbers(&[(2, 0x301d), (2, name.len() as u64), (4, 0)]);
+    let file = [&numbers(&file)[..numbers(&file).len()], &rest, name.as_bytes(), b"....."].concat();
+    let end = numbers(&[(2, 0), (1, 0x7b), (2, 0), (2, 7)]);
+    [b"Rar!\x1a\x07\x00".to_vec(), main, file, end].concat()
+}
+
+#[test]
+fn the_names_in_a_rar_archive_are_given() {
+    let archive = rar5(&[("a.txt", false), ("b.exe", false)]);
+    assert_eq!(told_in_every_cut(&archive), "a.txt b.exe");
+    assert_eq!(told_in_every_cut(&rar5(&[("a", true)])), "a [archive-encrypted]");
+    let all = [&b"Rar!\x1a\x07\x01\x00"[..], &[0, 0, 0, 0, 3, 4, 0, 0]].concat();
+    assert_eq!(told_in_every_cut(&all), "[archive-encrypted]");
+    assert_eq!(told_in_every_cut(&rar4("b.exe", 0, 0)), "b.exe");
+    assert_eq!(told_in_every_cut(&rar4("b.exe", 4, 0)), "[archive-encrypted] b.exe");
+    assert_eq!(told_in_every_cut(&rar4("b.exe", 0, 0x80)), "[archive-encrypted]");
+    let broken = [&b"Rar!\x1a\x07\x00"[..], &[0; 40]].concat();
+    assert_eq!(told_in_every_cut(&broken), "[archive-broken]");
+}
+
+fn seven_zip(header: &[u8]) -> Vec<u8> {
+    let start = numbers(&[(2, 4), (4, 0), (8, 9), (8, header.len() as u64), (4, 0)]);
+    [b"7z\xbc\xaf\x27\x1c", &start[..], &[b'.'; 9], header].concat()
+}
+
+#[test]
+fn the_names_in_a_7z_archive_are_given_if_they_are_not_packed() {
+    let names: Vec<u8> = "a.txt\0b.exe\0".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let header = [&[1, 5, 2, 0x11, names.len() as u8 + 1, 0], &names[..], &[0]].concat();
+    assert_eq!(told_in_every_cut(&seven_zip(&header)), "a.txt b.exe");
+    assert_eq!(told_in_every_cut(&seven_zip(&[0x17, 6, 0])), "[archive-hidden]");
+    let locked = seven_zip(&[0x17, 6, 0x24, 0x06, 0xf1, 0x07, 0x01, 0]);
+    assert_eq!(told_in_every_cut(&locked), "[archive-encrypted] [archive-hidden]");
+    let cut = &seven_zip(&header)[..40];
+    assert_eq!(told_in_every_cut(cut), "[archive-broken]");
+}
+
+#[test]
+fn the_name_in_a_gzip_file_is_given() {
+    let head = b"\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\x03b.exe\0....";
+    assert_eq!(told_in_every_cut(head), "b.exe");
+    let with_extra = b"\x1f\x8b\x08\x0c\x00\x00\x00\x00\x00\x03\x02\x00..b.exe\0....";
+    assert_eq!(told_in_every_cut(with_extra), "b.exe");
+    assert_eq!(told_in_every_cut(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03...."), "");
+}
+
+proptest! {
+    #[test]
+    fn any_octets_are_read_alike_in_any_cut(
+        tokens in prop::collection::vec(prop::sample::select(TOKENS), 0..40),
+        piece in 1usize..80,
+    ) {
+        let octets = tokens.concat();
+        let whole = told([&octets[..]]);
+        prop_assert_eq!(&told(octets.chunks(piece)), &whole);
+        prop_assert_eq!(&told(octets.chunks(1)), &whole);
+    }
+}
+
+const TOKENS: &[&[u8]] = &[
+    b"PK",
+    b"P",
+    b"\x03\x04",
+    b"\x01\x02",
+    b"\x05\x06",
+    b"\x14\x00",
+    b"\x00\x00\x00\x00",
+    b"\x00",
+    b"\x01",
+    b"\x05\x00",
+    b"name.exe",
+    b"Rar!\x1a\x07\x01\x00",
+    b"Rar!\x1a\x07\x00",
+    b"7z\xbc\xaf\x27\x1c",
+    b"\x74",
+    b"\xff\xff\xff\xff",
+    b"\x80",
+    b"\x0a\x00",
+    b"................",
+];

@@ -1,0 +1,180 @@
+//! What is read of a leaf beside its literals and expressions: its links and hosts, its type by its
+//! first octets, the names in archives. Of none of these a place is known but that of the leaf.
+
+use super::archive::{self, Archives, Told};
+use super::leaf::{Sink, asks_visible};
+use super::links::{Found, Links, What};
+use super::rules::Rules;
+use super::scratch::Search;
+use super::sniff::Head;
+use super::{Hit, Score, Stream, Surface, Tags, Watch};
+
+/// What is kept of a leaf that is read, where rules ask for it: large, so not in every scanner.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    links: Option<Box<Links>>,
+    head: Option<Box<Head>>,
+    archives: Option<Box<Archives>>,
+}
+
+impl Beside {
+    /// A message begins: makes room for what these rules ask for.
+    pub(super) fn prepare(&mut self, rules: &Rules) {
+        self.archives.get_or_insert_default().begin_message();
+        if rules.ask_links() && self.links.is_none() {
+            self.links = Some(Box::default());
+        }
+        if rules.ask(Surface::Type) && self.head.is_none() {
+            self.head = Some(Box::default());
+        }
+    }
+
+    /// A leaf begins.
+    pub(super) fn begin_leaf(&mut self) {
+        if let Some(head) = &mut self.head {
+            head.clear();
+        }
+        if let Some(archives) = &mut self.archives {
+            archives.begin_leaf();
+        }
+    }
+}
+
+/// Where a leaf lies.
+#[derive(Clone, Copy)]
+pub(super) struct LeafPlace {
+    pub part: u32,
+    /// The content octet at which its body begins.
+    pub start: u64,
+}
+
+impl LeafPlace {
+    fn hit(self, rule: u16, surface: Surface) -> Hit {
+        Hit { rule, surface, part: self.part, offset: self.start }
+    }
+}
+
+/// Reads decoded octets of a leaf.
+pub(super) fn read<W: Watch>(
+    octets: &[u8],
+    is_text: bool,
+    place: LeafPlace,
+    search: &mut Search,
+    sink: &mut Sink<'_, W>,
+) {
+    if let Some(sniffed) = sink.beside.head.as_mut().and_then(|head| head.take(octets)) {
+        look_at_type(sniffed, place, search, sink);
+    }
+    // Each is taken out while the rest of the sink is used.
+    if let Some(mut archives) = sink.beside.archives.take() {
+        archives.read(octets, |told| look_at_entry(told, place, search, sink));
+        sink.findings.charge(octets.len() as u64);
+        sink.beside.archives = Some(archives);
+    }
+    let wanted = is_text && sink.rules.ask_links();
+    if let Some(mut links) = sink.beside.links.take_if(|_| wanted) {
+        let looked = links.read(octets, |found| look_at_link(&found, place, search, sink));
+        sink.findings.charge((octets.len() + looked) as u64);
+        sink.beside.links = Some(links);
+    }
+}
+
+/// The leaf has ended.
+pub(super) fn finish<W: Watch>(place: LeafPlace, search: &mut Search, sink: &mut Sink<'_, W>) {
+    if let Some(sniffed) = sink.beside.head.as_mut().and_then(|head| head.finish()) {
+        look_at_type(sniffed, place, search, sink);
+    }
+    if let Some(mut archives) = sink.beside.archives.take() {
+        archives.finish(|told| look_at_entry(told, place, search, sink));
+        sink.beside.archives = Some(archives);
+    }
+    if let Some(mut links) = sink.beside.links.take() {
+        let looked = links.finish(|found| look_at_link(&found, place, search, sink));
+        sink.findings.charge(looked as u64);
+        sink.beside.links = Some(links);
+    }
+}
+
+/// The type that the first octets of a leaf tell, as rules see it.
+fn look_at_type<W: Watch>(
+    media_type: &str,
+    place: LeafPlace,
+    search: &mut Search,
+    sink: &mut Sink<'_, W>,
+) {
+    let Sink { rules, matches, findings, asked, .. } = sink;
+    if !rules.ask(Surface::Type) {
+        return;
+    }
+    findings.charge(media_type.len() as u64);
+    let asks = |rule| rules.asks(rule, Surface::Type);
+    rules.look_at_whole(media_type.as_bytes(), search, asked, asks, |rule, _| {
+        if matches.first(Stream::Sniffed, rule) {
+            findings.note(place.hit(rule, Surface::Type));
+        }
+    });
+}
+
+/// What is told of an archive: its findings, and the names of its entries as rules see them.
+fn look_at_entry<W: Watch>(
+    told: Told<'_>,
+    place: LeafPlace,
+    search: &mut Search,
+    sink: &mut Sink<'_, W>,
+) {
+    let Sink { rules, matches, findings, asked, .. } = sink;
+    let name = match told {
+        Told::Name(name) => name,
+        Told::Tag(tag) => {
+            findings.add(tag, Score::ZERO);
+            return;
+        }
+    };
+    let trimmed = name.iter().rposition(|octet| !matches!(octet, b'.' | b' ' | 0));
+    let trimmed = &name[..trimmed.map_or(0, |at| at + 1)];
+    if archive::is_archive(trimmed) {
+        findings.add(Tags::ARCHIVE_NESTED, Score::ZERO);
+    }
+    if !rules.ask(Surface::Entry) {
+        return;
+    }
+    let asks = |rule| rules.asks(rule, Surface::Entry);
+    let forms = [Some(name), Some(trimmed).filter(|form| form.len() < name.len())];
+    for form in forms.into_iter().flatten().filter(|form| !form.is_empty()) {
+        findings.charge(form.len() as u64);
+        rules.look_at_whole(form, search, asked, asks, |rule, _| {
+            if matches.first(Stream::Entries, rule) {
+                findings.note(place.hit(rule, Surface::Entry));
+            }
+        });
+    }
+}
+
+/// A link, a host or an address of a text, as rules see it.
+fn look_at_link<W: Watch>(
+    found: &Found<'_>,
+    place: LeafPlace,
+    search: &mut Search,
+    sink: &mut Sink<'_, W>,
+) {
+    let Sink { rules, matches, findings, asked, .. } = sink;
+    let mut note = |rule, surface| {
+        if matches.first(Stream::Links, rule) {
+            findings.note(place.hit(rule, surface));
+        }
+    };
+    let What::Link(link) = found.what else {
+        return rules.look_up(found.what, |rule| {
+            if found.in_link && rules.asks(rule, Surface::Url) {
+                note(rule, Surface::Url);
+            } else if asks_visible(rules, rule) {
+                note(rule, Surface::Text);
+            }
+        });
+    };
+    if rules.ask(Surface::Url) {
+        let asks = |rule| rules.asks(rule, Surface::Url);
+        rules.look_at_whole(link, search, asked, asks, |rule, _| note(rule, Surface::Url));
+        findings.charge(link.len() as u64);
+    }
+}
