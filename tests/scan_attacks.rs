@@ -2,6 +2,7 @@
 //! it keeps; costs are held in work units, which are the same on every machine.
 
 use postern::scan::{Findings, RuleError, RuleSpec, Rules, Scanner, Surface, TagId, Tags};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A rule for a word on each of some surfaces, with the surface's name as its tag.
@@ -353,4 +354,35 @@ fn a_59_rules_that_break_the_bound_are_refused_with_the_reason() {
     let spec = RuleSpec { literals: alike, ..rule };
     let error = Rules::compile(Tags::new(), &[spec]).unwrap_err();
     assert!(matches!(error, RuleError::TooManyEnds { rule: 0, .. }), "{error}");
+}
+
+/// The other side of the budget: mail that nobody made to spend it does not, with hundreds of
+/// expressions from the corpus beside the project, where it is at hand.
+#[test]
+fn honest_mail_does_not_spend_the_budget() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
+    let Ok(list) = std::fs::read_to_string(corpus.join("patterns/regexes-300.txt")) else { return };
+    let mut specs = Vec::new();
+    for regex in list.lines().filter_map(|line| line.split('\t').nth(2)) {
+        let spec = RuleSpec {
+            regexes: vec![regex.to_owned()],
+            surfaces: vec![Surface::Subject, Surface::Visible],
+            tag: format!("tag-{}", specs.len() % 100),
+            ..RuleSpec::default()
+        };
+        let alone = Rules::compile(Tags::new(), std::slice::from_ref(&spec));
+        if alone.is_ok_and(|rules| rules.tables().ungated.0 == 0) {
+            specs.push(spec);
+        }
+    }
+    assert!(specs.len() > 200, "{}", specs.len());
+    let rules = Arc::new(Rules::compile(Tags::new(), &specs).unwrap());
+    for folder in ["ham", "spam"] {
+        for entry in std::fs::read_dir(corpus.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let mut scanner = Scanner::new(Arc::clone(&rules));
+            scanner.feed(&std::fs::read(&path).unwrap());
+            assert!(!scanner.finish().has(Tags::BUDGET_SPENT), "{}", path.display());
+        }
+    }
 }
