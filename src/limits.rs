@@ -22,11 +22,23 @@ pub const REPLY_LINE_OCTETS: usize = 512;
 /// Octets of a local-part. RFC 5321 4.5.3.1.1.
 pub const LOCAL_PART_OCTETS: usize = 64;
 
+/// Octets of a text line without its CRLF and without a stuffed dot. RFC 5321 4.5.3.1.6. Longer ones
+/// are passed on, unless a listener is told to refuse them.
+pub const TEXT_LINE_OCTETS: usize = 998;
+
 /// Octets of a domain. RFC 5321 4.5.3.1.2.
 pub const DOMAIN_OCTETS: usize = 255;
 
 /// Octets of a path with its angle brackets. RFC 5321 4.5.3.1.3.
 pub const PATH_OCTETS: usize = 256;
+
+/// Octets of a reverse-path's local-part. RFC 5321 4.5.3.1 asks that nothing is refused for its length
+/// that can be coped with, and senders put a whole address of 64 and 255 octets, with a name and a mark
+/// of their own around it, into theirs (VERP). Nothing is ever looked up by it.
+pub const REVERSE_LOCAL_PART_OCTETS: usize = 384;
+
+/// Octets of a reverse-path with its angle brackets.
+pub const REVERSE_PATH_OCTETS: usize = REVERSE_LOCAL_PART_OCTETS + 1 + DOMAIN_OCTETS + 2;
 
 /// Characters of an ENVID value. RFC 3461 4.4.
 pub const ENVID_OCTETS: usize = 100;
@@ -128,10 +140,10 @@ pub const ERRORS_DEFAULT: u32 = 20;
 /// Default of the commands without progress; the last of them closes.
 pub const JUNK_DEFAULT: u32 = 100;
 
-/// Default of the RCPTs of one connection for recipients that do not exist.
+/// Default of the RCPTs of one source for recipients that do not exist, in [`SOURCE_MEMORY`].
 pub const UNKNOWN_RECIPIENTS_DEFAULT: u32 = 50;
 
-/// So many accepted RCPTs of a connection excuse one for a recipient that does not exist, beyond the
+/// So many accepted RCPTs of a source excuse one for a recipient that does not exist, beyond the
 /// number that is allowed to anybody: lists are a little stale, guesses are nearly all wrong.
 pub const KNOWN_FOR_ONE_UNKNOWN: u32 = 10;
 
@@ -188,10 +200,6 @@ pub const HOP_XCLIENT_OCTETS: usize = 512;
 /// Connections to one route, a shard. More transactions wait for one of them.
 pub const HOP_CONNECTIONS_MAX: usize = 64;
 
-/// Connections to one route, a shard, that are kept without work: a burst shall not hold a mail
-/// server's connections when it is over.
-pub const HOP_IDLE_MAX: usize = 16;
-
 /// Transactions of one route that wait for a connection, a shard; more are put off with 451.
 pub const HOP_WAITING_MAX: usize = 1_024;
 
@@ -211,8 +219,10 @@ pub const HOP_FINAL_TIMEOUT: Duration = Duration::from_secs(240);
 /// that RFC 5321 4.5.3.2.6 has it wait.
 pub const HOP_DELIVERY_TIMEOUT: Duration = Duration::from_secs(480);
 
-/// An unused connection to a next hop is kept for so long.
-pub const HOP_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// An unused connection to a next hop is kept for so long: a burst shall not hold a mail server's
+/// connections when it is over. While it lasts none is closed, as the next wave would make it anew;
+/// work goes to the one that was used last, so what a lesser load does not need ends.
+pub const HOP_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections in a row that failed at one address before it counts as down. One may be chance; what
 /// fails three times costs the fourth message nothing.
@@ -292,6 +302,19 @@ pub const ENCODED_WORDS_MAX: usize = 256;
 /// Pieces of one parameter that are joined (RFC 2231 3); more are a finding.
 pub const PARAMETER_PIECES_MAX: usize = 64;
 
+/// RFC 1035 2.3.4: octets of a host's name, without the dot at its end.
+pub const HOST_OCTETS: usize = 253;
+
+/// Octets of a text without blanks that are held until it is known which hosts and links it holds: two
+/// hosts, so that none is cut. Of a link, no more is seen.
+pub const RUN_OCTETS: usize = 512;
+
+/// Octets at the start of a leaf by which its type is told. A tar archive says so at octet 257.
+pub const SNIFFED_OCTETS: usize = 264;
+
+/// Domains and networks that rules may list.
+pub const LISTED_MAX: usize = 1_000_000;
+
 /// Header fields that rules may name.
 pub const FIELD_NAMES_MAX: usize = 64;
 
@@ -299,7 +322,7 @@ pub const FIELD_NAMES_MAX: usize = 64;
 pub const COMMENT_DEPTH_MAX: u32 = 32;
 
 /// Places of hits that are kept for one message; further hits only set their tags.
-pub const HITS_MAX: usize = 64;
+pub const HITS_MAX: usize = 16;
 
 /// Rules of a rule set: a message carries a few bits for each, and its state shall stay small.
 pub const RULES_MAX: usize = 2_048;
@@ -314,6 +337,26 @@ pub const LITERAL_OCTETS: usize = 256;
 /// Literals that may end at the same octet, one being the tail of the other or the same in several
 /// rules: the work that one hostile octet can ask for.
 pub const LITERAL_ENDS_MAX: usize = 32;
+
+/// Regular expressions of a rule set: a suspended message carries two bits for each, and a stream.
+pub const REGEXES_MAX: usize = 512;
+
+/// Octets of the table of one regular expression: of 300 rules in use, 291 take less.
+pub const REGEX_TABLE_OCTETS: usize = 8 << 20;
+
+/// Literals of one regular expression of which one must be found before it is asked.
+pub const REGEX_GATES_MAX: usize = 64;
+
+/// Regular expressions without a literal that must be found first: each runs over every octet.
+pub const REGEXES_UNGATED_MAX: usize = 4;
+
+/// Work units (an octet that an automaton takes is one) that regular expressions may spend on a
+/// stream of a message: so many at once, and so many more with each of its octets. Mail needs some
+/// 7 confirmations of 1 KiB for each KiB.
+pub const REGEX_UNITS_AT_ONCE: u64 = 256 * 1024;
+
+/// See [`REGEX_UNITS_AT_ONCE`].
+pub const REGEX_UNITS_AN_OCTET: u64 = 16;
 
 /// Octets of a transition table up to which it is a full one (a step is two loads). A larger table
 /// leaves the processor's cache, and near misses then cost tens of nanoseconds an octet: above this
@@ -333,8 +376,20 @@ pub const GRAM_BUCKET_MAX: usize = 4;
 /// it becomes shall stay in the cache next to the core.
 pub const SCAN_BLOCK_OCTETS: usize = 16 * 1024;
 
-/// Octets of a segment of a block: the places of hits are known to the segment, 64 to a block.
-pub const SCAN_SEGMENT_OCTETS: usize = 512;
+/// Octets of a segment of a text: regular expressions see two at a time, so a match of no more octets
+/// than this is seen whole. A suspended message keeps two segments.
+pub const SCAN_SEGMENT_OCTETS: usize = 272;
+
+/// Literals of a rule set that are kept as they are: enough that texts made of them do not fit the
+/// processor's caches with the tables that they lead through.
+pub const LITERALS_SAMPLED: usize = 16_384;
+
+/// Messages that wait for a thread of `postern scan`: few, as those of mailboxes wait in memory.
+pub const SCAN_QUEUE: usize = 64;
+
+/// Scanners that a shard keeps for the next messages, of some 4 KiB each: as many messages come in at
+/// one time on a busy shard.
+pub const SCANNERS_IDLE_MAX: usize = 64;
 
 /// Octets of all tables of a rule set, which all shards share; more is refused when it is loaded.
 pub const TABLES_OCTETS: usize = 128 << 20;
@@ -402,8 +457,12 @@ pub const CONNECTIONS_PER_SOURCE_DEFAULT: u32 = 50;
 /// connections than usual has no more of them waiting to cost us a signature.
 pub const HANDSHAKES_PER_SOURCE: u32 = 50;
 
-/// Places in a shard's table of sources, of which each connection takes one at most.
-pub const SOURCES_MAX: usize = 65_536;
+/// Sources in a shard's table that are remembered for their guesses; the oldest make room.
+/// Beside them, each connection takes one place at most.
+pub const SOURCES_REMEMBERED_MAX: usize = 65_536;
+
+/// So long after a source's first guess its guesses count together, over all its connections.
+pub const SOURCE_MEMORY: Duration = HOUR;
 
 /// Per cent of the permitted connections from which on a shard is under load.
 pub const LOAD_FROM_PERCENT: u32 = 80;
@@ -436,6 +495,13 @@ pub const EXECUTOR_FILE_MEMORY_OCTETS: usize = 1 << 20;
 /// Descriptors that an executor needs for itself while it is made: three rings, their bells, and the
 /// files in which the kernel describes the cores.
 pub const EXECUTOR_DESCRIPTORS: usize = 16;
+
+/// Descriptors that a shard needs beside its executor's: its ring, its bell, a spare one.
+pub const RING_DESCRIPTORS: usize = 4;
+
+/// Descriptors that clients leave for next hops and files, in the whole process: a connection
+/// for each of some messages at once, and the files of the threads that write Maildirs.
+pub const DESCRIPTORS_RESERVED: usize = 32;
 
 /// How long a closed connection may take to send what is left, before it is reset.
 pub const ORDERLY_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -505,6 +571,14 @@ pub const LEDGER_PARTIAL_OCTETS: u64 = 1 << 30;
 /// How long the disk is waited for before a transaction goes on without a record: far longer than a
 /// slow disk needs, far shorter than clients wait.
 pub const LEDGER_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The ledger takes what shards ask at most so often; in a crowd many questions share one wake-up.
+pub const LEDGER_FRONT_PAUSE: Duration = Duration::from_micros(250);
+
+/// Commits of the ledger begin at most so often: what comes between two shares the second one's work and
+/// wait. It is what a message in a crowd may wait longer, for its intent and for its outcome; one that
+/// comes alone does not wait for the first.
+pub const LEDGER_COMMIT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// After a failure the store is left alone for so long.
 pub const LEDGER_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -691,19 +765,22 @@ pub const ADMIN_TOKEN_OCTETS: usize = 16;
 /// Octets of the file that holds it.
 pub const ADMIN_TOKEN_OCTETS_MAX: u64 = 4 * 1024;
 
+/// After a panic in control it rests for so long before it begins again.
+pub const CONTROL_REST: Duration = Duration::from_millis(100);
+
 /// How often the files that a configuration names are looked at. A change counts when a file looks
 /// the same twice.
 pub const FILE_LOOK: Duration = Duration::from_secs(2);
 
 // ---- relations ----------------------------------------------------------------------------
 
-const _: () = assert!(PATH_OCTETS < COMMAND_LINE_OCTETS);
+const _: () = assert!(PATH_OCTETS < REVERSE_PATH_OCTETS);
+const _: () = assert!(REVERSE_PATH_OCTETS + ORCPT_OCTETS < COMMAND_LINE_OCTETS);
 const _: () = assert!((COMMAND_LINE_OCTETS as u64) < COMMAND_LINE_SWALLOWED_OCTETS);
 const _: () = assert!(RECIPIENTS_DEFAULT >= 100 && RECEIVED_DEFAULT >= 100);
 const _: () = assert!(RECIPIENTS_MAX <= LIMIT_VALUE_MAX as usize);
 const _: () = assert!(HOP_FINAL_TIMEOUT.as_secs() < HOP_DELIVERY_TIMEOUT.as_secs());
 const _: () = assert!(HOP_DELIVERY_TIMEOUT.as_secs() < 600);
-const _: () = assert!(HOP_IDLE_MAX <= HOP_CONNECTIONS_MAX);
 const _: () = assert!(VERIFY_CONNECTIONS_MAX < HOP_CONNECTIONS_MAX);
 const _: () = assert!(VERIFY_ACCEPTED_FRESH.as_secs() < VERIFY_ACCEPTED_STALE.as_secs());
 const _: () = assert!(HOP_RETRY_FIRST.as_secs() <= HOP_RETRY_MAX.as_secs());
@@ -711,15 +788,20 @@ const _: () = assert!(TAGS_MAX.is_multiple_of(64));
 const _: () = assert!(BOUNDARY_OCTETS + 4 < LINE_HELD_OCTETS);
 const _: () = assert!(RULES_MAX <= u16::MAX as usize + 1);
 const _: () = assert!(FULL_TABLE_OCTETS <= TABLES_OCTETS);
+const _: () = assert!(QP_BLANKS_HELD >= 4 && QP_BLANKS_HELD <= u128::BITS as usize);
 const _: () = assert!(ROUTES_MAX <= u16::MAX as usize);
 const _: () = assert!(CLASSES_MAX <= u16::MAX as usize);
 // Numbers of domains and places of entries have two and four octets in `policy::LocalParts`.
 const _: () = assert!(DOMAINS_MAX < u16::MAX as usize);
 const _: () = assert!(RECIPIENT_ENTRIES_MAX * (LOCAL_PART_OCTETS + 5) <= u32::MAX as usize);
 const _: () = assert!((LITERALS_MAX * LITERAL_OCTETS) as u64 <= LITERAL_FILE_OCTETS_MAX);
-const _: () = assert!(QP_BLANKS_HELD >= 4);
 const _: () = assert!(FIELD_NAMES_MAX <= 64);
+const _: () = assert!(HOST_OCTETS <= u8::MAX as usize && RUN_OCTETS > 2 * HOST_OCTETS);
+const _: () = assert!(REGEXES_MAX.is_multiple_of(64) && RULES_MAX + REGEXES_MAX <= 1 << 16);
+const _: () = assert!(SCAN_BLOCK_OCTETS / SCAN_SEGMENT_OCTETS < 64);
+const _: () = assert!(REGEXES_UNGATED_MAX as u64 * 2 < REGEX_UNITS_AN_OCTET);
 const _: () = assert!(SOCKETS_FOR_NEXT_HOPS < SOCKETS_MAX);
+const _: () = assert!(DESCRIPTORS_RESERVED >= 16 + 2 * STORE_THREADS);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32_768);
 const _: () = assert!(RING_SUBMISSIONS <= RING_COMPLETIONS);
 const _: () = assert!(RECEIVE_BUFFERS as u32 <= RING_COMPLETIONS);
@@ -730,7 +812,6 @@ const _: () = assert!(LEDGER_ANSWER_TIMEOUT.as_secs() < 60);
 const _: () = assert!(
     HOP_DELIVERY_TIMEOUT.as_secs() + SCAN_BUDGET_MAX.as_secs() < LEDGER_COMMIT_MAX.as_secs()
 );
-const _: () = assert!(SOCKETS_MAX as usize <= SOURCES_MAX);
 const _: () = assert!(LOAD_UNTIL_PERCENT < LOAD_FROM_PERCENT && LOAD_FROM_PERCENT < 100);
 const _: () = assert!(WHEEL_SLOTS.is_power_of_two() && WHEEL_SLOTS.is_multiple_of(64));
 const _: () = assert!(TICK_BUSY_MS < TICK_IDLE_MS && PREEMPT_TIMER_MS >= 100);

@@ -7,8 +7,10 @@ use postern::control::{self, Served};
 use postern::relay::Protocol;
 use postern::shard::gateway::{Gateway, GatewaySettings, cpus_allowed};
 use postern::tools;
+use postern::tools::load::LoadArguments;
 use postern::tools::sink::{Kept, Script, SinkListener};
 use std::error::Error;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -41,16 +43,21 @@ enum Command {
         /// The configuration.
         file: PathBuf,
     },
-    /// Scan a message and say what would become of it for each recipient.
+    /// Scan messages without a server. Of one, say what would become of it for each recipient; of
+    /// many, how many would have been refused, and why.
     Scan {
-        /// The message.
-        file: PathBuf,
+        /// Messages, mailboxes (mbox), Maildirs, or folders of them.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
         /// A recipient; may be given several times.
         #[arg(long)]
         rcpt: Vec<String>,
         /// The configuration; without one the embedded one.
         #[arg(long)]
         config: Option<PathBuf>,
+        /// Write an object a line for each message, and one for the summary.
+        #[arg(long)]
+        json: bool,
     },
     /// Be a next hop for tests: take mail, answer as scripted, count it.
     Sink {
@@ -73,6 +80,8 @@ enum Command {
         #[arg(long)]
         keep: Option<PathBuf>,
     },
+    /// Be a crowd of clients: bring messages to a server and say how it answered, and how fast.
+    Load(LoadArguments),
     /// Look into the record of outcomes.
     Ledger {
         /// What to do.
@@ -101,11 +110,12 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve { config } => serve(config.as_deref()),
         Command::Check { file } => check(&file),
-        Command::Scan { file, rcpt, config } => scan(&file, &rcpt, config.as_deref()),
+        Command::Scan { paths, rcpt, config, json } => scan(&paths, &rcpt, config.as_deref(), json),
         Command::Sink { address, lmtp, answer, offer, without, keep } => {
             script(&answer, &offer, &without)
                 .and_then(|script| sink(&address, lmtp, script, keep.as_deref()))
         }
+        Command::Load(arguments) => load(&arguments),
         Command::Ledger { what, config } => ledger(&what, config.as_deref()),
     };
     match done {
@@ -149,6 +159,8 @@ told_in_one_line!(
     control::ControlError,
     postern::shard::gateway::GatewayError,
     postern::shard::executor::ShardPanicked,
+    tools::load::ArgumentFault,
+    tools::load::LoadFault,
     tools::sink::OfferFault,
     tools::sink::ScriptFault,
     tools::ledger::LedgerToolError,
@@ -166,6 +178,10 @@ fn serve(path: Option<&Path>) -> Result<(), Failure> {
     let source = source(path)?;
     let config = source.check()?;
     let shards = config.shards.unwrap_or_else(|| cpus_allowed().len().max(1));
+    // Threads that begin before this are not bound by it.
+    if let Err(error) = control::forbid_programs() {
+        eprintln!("postern: the kernel lets us not give up the right to run programs: {error}");
+    }
     let (producers, consumers) = control::log_queues(shards);
     let ledger = config.ledger.clone().map(|settings| {
         let folder = config.state.join("ledger");
@@ -210,15 +226,36 @@ fn what_next() -> &'static str {
 }
 
 fn check(path: &Path) -> Result<(), Failure> {
-    print!("{}", summary(&Config::load(path)?));
+    let config = Config::load(path)?;
+    print!("{}", summary(&config));
+    println!("{}", tools::calibrate::calibrate(&config.tables.rules));
     Ok(())
 }
 
-fn scan(file: &Path, recipients: &[String], config: Option<&Path>) -> Result<(), Failure> {
+fn scan(
+    paths: &[PathBuf],
+    recipients: &[String],
+    config: Option<&Path>,
+    json: bool,
+) -> Result<(), Failure> {
     let config = source(config)?.check()?;
-    let message = std::fs::read(file)?;
-    print!("{}", tools::scan::report(&config, &message, recipients));
-    Ok(())
+    if let ([path], false) = (paths, json)
+        && tools::scan::is_one_message(path)?
+    {
+        print!("{}", tools::scan::report(&config, &std::fs::read(path)?, recipients));
+        return Ok(());
+    }
+    let mut out = std::io::stdout().lock();
+    let told: Option<&mut dyn Write> = if json { Some(&mut out) } else { None };
+    let summary = tools::scan::scan_all(&config, paths, recipients, told)?;
+    match json {
+        true => writeln!(out, "{}", summary.json())?,
+        false => write!(out, "{summary}")?,
+    }
+    match summary.unreadable() {
+        [] => Ok(()),
+        [first, ..] => Err(std::io::Error::other(format!("not all was read: {first}")).into()),
+    }
 }
 
 fn ledger(what: &LedgerCommand, config: Option<&Path>) -> Result<(), Failure> {
@@ -260,5 +297,14 @@ fn sink(address: &str, lmtp: bool, script: Script, keep: Option<&Path>) -> Resul
     eprintln!("postern: sink listens on {address}; stop with Ctrl-C");
     tools::sink::watch(&kept, keep)?;
     drop(serving);
+    Ok(())
+}
+
+fn load(arguments: &LoadArguments) -> Result<(), Failure> {
+    let report = tools::load::run(arguments.load()?)?;
+    match arguments.json {
+        true => println!("{}", report.to_json()),
+        false => print!("{report}"),
+    }
     Ok(())
 }

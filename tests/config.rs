@@ -79,6 +79,8 @@ recipients = 200
 messages = 7
 newlines = "normalize"
 newlines-normalized-from = ["10.1.0.0/16"]
+long-lines = "refuse"
+lenient-commands = true
 mixed = "strictest"
 smtputf8 = true
 dsn = false
@@ -178,6 +180,7 @@ fn every_key_is_heard() {
     let one = &config.listeners[0].1;
     assert_eq!((one.size_octets_max, one.recipients_max, one.messages_max), (1 << 20, 200, 7));
     assert_eq!((one.newlines, one.mixed), (Newlines::Normalize, Mixed::Strictest));
+    assert!(one.long_lines_refused && one.lenient_commands);
     assert_eq!(one.smtputf8, Offer::Always);
     assert_eq!((one.dsn, one.binarymime), (Offer::Never, Offer::WhenHonoured));
     assert_eq!((one.prdr, one.prdr_353_after), (false, seconds(3)));

@@ -13,7 +13,7 @@ use dialogues_runner::reply::Inbox;
 use dialogues_runner::stage::{ConnectionId, Stage};
 use postern::now::{Now, Tick};
 use postern::relay::{Board, Plan, Protocol};
-use postern::session::{Ask, Client, Effect, Listener, Session, Shared};
+use postern::session::{Ask, Client, Effect, Listener, Session, Shared, Sources};
 use postern::tally::Tally;
 use postern::wire::{Budget, Newlines};
 use proptest::prelude::*;
@@ -188,9 +188,12 @@ fn handed_on(settings: &Listener, octets: &[u8], size: usize) -> (Option<Plan>, 
         budget: Budget::new(1 << 20),
         tally: Rc::new(Tally::default()),
         board: Board::new(2),
+        sources: Sources::default(),
         ledger: None,
     };
-    let client = Client { address: None, port: None, session_id: "s".to_owned(), seat: 1 };
+    let session_id = "s".to_owned();
+    let client =
+        Client { address: None, port: None, session_id, seat: 1, listener: 0, place: None };
     let mut session = Session::new(Arc::clone(&installation.listeners[0]), shared, client, now);
     let (mut plan, mut told) = (None, Vec::new());
     for piece in octets.chunks(size) {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-const SURFACES: [Surface; 12] = Surface::ALL;
+const SURFACES: [Surface; 13] = Surface::ALL;
 
 fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
@@ -65,7 +65,13 @@ fn rules() -> Arc<Rules> {
         let text = std::fs::read(sample().join("patterns/literals-200.txt")).unwrap();
         let literals: Vec<Vec<u8>> =
             text.split(|octet| *octet == b'\n').filter(|l| !l.is_empty()).map(Vec::from).collect();
-        let specs = SURFACES.map(|surface| spec(surface, literals.clone()));
+        let listed = |surface| RuleSpec {
+            domains: vec![b"com".to_vec(), b"example.org".to_vec()],
+            networks: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+            ..spec(surface, Vec::new())
+        };
+        let mut specs: Vec<RuleSpec> = SURFACES.map(listed).to_vec();
+        specs.extend(SURFACES.map(|surface| spec(surface, literals.clone())));
         Arc::new(Rules::compile(Tags::new(), &specs).unwrap())
     });
     RULES.clone()

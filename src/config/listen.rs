@@ -31,7 +31,7 @@ pub(super) fn listeners(
     let mut listeners: Vec<(SocketAddr, Arc<Listener>)> = Vec::new();
     for (name, mut table) in tables {
         let listener = listener(name.text, &mut table, reading, routes);
-        let protocol = listener.protocol;
+        let (protocol, lenient) = (listener.protocol, listener.lenient_commands);
         let listener = Arc::new(listener);
         for text in table.texts("address").unwrap_or_default() {
             let (what, help) = match value::socket_address(text.text) {
@@ -44,6 +44,11 @@ pub(super) fn listeners(
                 Ok(address) if address.port() == 25 && protocol == Protocol::Lmtp => (
                     "LMTP on port 25".to_owned(),
                     "RFC 2033 forbids it: choose another port, 24 is common",
+                ),
+                // RFC 5321 2.3.8: what lets a bare LF through is a door for smuggled commands.
+                Ok(address) if address.port() == 25 && lenient => (
+                    "`lenient-commands` on port 25".to_owned(),
+                    "leave it out where the world comes in: health checks may have another port",
                 ),
                 Ok(address) => {
                     listeners.push((address, Arc::clone(&listener)));
@@ -104,6 +109,9 @@ fn content(table: &mut Table<'_>, listener: &mut Listener, reading: &Reading<'_>
     let newlines = [("reject", Newlines::Reject), ("normalize", Newlines::Normalize)];
     set(&mut listener.newlines, table.choice("newlines", &newlines));
     set(&mut listener.normalized_from, networks(table, "newlines-normalized-from"));
+    set(&mut listener.lenient_commands, table.switch("lenient-commands"));
+    let long_lines = [("accept", false), ("refuse", true)];
+    set(&mut listener.long_lines_refused, table.choice("long-lines", &long_lines));
 }
 
 fn mixed(

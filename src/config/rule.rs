@@ -1,15 +1,17 @@
 //! `[rule.NAME]`: what the scan looks for.
 
 use super::fault::{Collector, Spot, Wrong};
-use super::table::Table;
+use super::list::List;
+use super::table::{Table, Text};
 use super::top::Reading;
-use super::value::shown_octets;
+use super::value::{self, shown_octets};
 use crate::limits::{
-    FIELD_NAMES_MAX, LITERAL_ENDS_MAX, LITERAL_FILE_OCTETS_MAX, LITERAL_OCTETS, LITERALS_MAX,
-    RULES_MAX, TABLES_OCTETS, TAGS_MAX,
+    FIELD_NAMES_MAX, HOST_OCTETS, LISTED_MAX, LITERAL_ENDS_MAX, LITERAL_FILE_OCTETS_MAX,
+    LITERAL_OCTETS, LITERALS_MAX, RULES_MAX, TABLES_OCTETS, TAGS_MAX,
 };
-use crate::scan::{RuleError, RuleSpec, Rules, Score, Surface, TagSet, Tags};
+use crate::scan::{Condition, RuleError, RuleSpec, Rules, Score, Surface, TagSet, Tags};
 use std::ops::Range;
+use toml::de::DeValue;
 
 /// The rules of the file.
 pub(super) struct FileRules {
@@ -39,6 +41,7 @@ struct Placed {
     name: Range<usize>,
     spec: RuleSpec,
     literals: Vec<Spot>,
+    regexes: Vec<Spot>,
 }
 
 /// All rules.
@@ -51,64 +54,163 @@ pub(super) fn rules(top: &mut Table<'_>, reading: &Reading<'_>) -> FileRules {
         let tag = table.text("tag").map_or(name.text, |tag| tag.text).to_owned();
         // One tag too many is told when the rules are compiled.
         let _ = tags.intern(&tag);
-        let read = rule(name.text, tag, &mut table, reading);
-        placed.extend(read.map(|(spec, literals)| Placed { name: name.span, spec, literals }));
+        placed.extend(rule(&name, tag, &mut table, reading));
         table.end();
     }
     let positive = placed.iter().map(|one| one.spec.score).filter(|score| *score > Score::ZERO);
     let score_max = positive.fold(Score::ZERO, Score::plus);
     let good = placed.len() == count;
-    let compiled = good.then(|| compile(&tags, &placed, reading.faults)).flatten();
+    let compiled = good.then(|| compile(&placed, reading.faults)).flatten();
     FileRules { tags, compiled, score_max }
 }
 
 fn rule(
-    name: &str,
+    name: &Text<'_>,
     tag: String,
     table: &mut Table<'_>,
     reading: &Reading<'_>,
-) -> Option<(RuleSpec, Vec<Spot>)> {
-    table.requires("literals", "literals = [\"some words\"]");
-    let literals = literals(table, reading);
+) -> Option<Placed> {
+    let literals = entries(table, "literals", reading, literal);
+    let regexes = entries(table, "regex", reading, |text| Ok(text.to_owned()));
+    let digests = entries(table, "sha256", reading, digest);
+    let domains = entries(table, "domains", reading, domain);
+    let networks = entries(table, "networks", reading, value::networks);
     let surfaces = match table.value("in").is_some() {
         true => surfaces(table, reading.faults),
-        false => Some((vec![Surface::Raw, Surface::Text], Vec::new())),
+        false => Some((usual_surfaces(table), Vec::new())),
     };
+    let when = condition(table);
     let score = score(table, reading.faults);
     let observe = table.switch("observe").unwrap_or(false);
-    let (literals, spots) = literals?;
-    let (name, (surfaces, fields)) = (name.to_owned(), surfaces?);
-    let spec = RuleSpec { name, literals, surfaces, fields, tag, score: score?, observe };
-    Some((spec, spots))
-}
-
-/// The literals with their places; `None` if something is wrong with one of them.
-fn literals(table: &mut Table<'_>, reading: &Reading<'_>) -> Option<(Vec<Vec<u8>>, Vec<Spot>)> {
-    let span = table.value("literals")?.span();
-    let list = table.list("literals", None)?;
-    let (mut literals, mut spots, mut good) = (Vec::new(), Vec::new(), true);
-    let mut take = |spot: &Spot, text: &str| {
-        let wrong = match text.len() {
-            0 => Wrong::new("an empty literal would be found everywhere", "remove it"),
-            1..=LITERAL_OCTETS => {
-                literals.push(text.as_bytes().to_vec());
-                spots.push(spot.clone());
-                return Ok(());
-            }
-            octets => {
-                let what = format!("a literal of {octets} octets");
-                Wrong::new(what, format!("cut it to at most {LITERAL_OCTETS}"))
-            }
-        };
-        good = false;
-        Err(wrong)
-    };
-    good &= list.each(reading.faults, reading.files, LITERAL_FILE_OCTETS_MAX, &mut take);
-    if good && literals.is_empty() {
-        reading.faults.add(span, "a rule with no literals", "give it one, or remove the rule");
+    let (literals, regexes, digests) = (literals?, regexes?, digests?);
+    let (domains, networks) = (domains?, networks?);
+    let (surfaces, fields) = surfaces?;
+    let looks = LOOKS.iter().any(|key| table.value(key).is_some());
+    if !looks && when == Condition::default() {
+        let help =
+            format!("give it one of {}, or tags of other rules in all or any", LOOKS.join(", "));
+        reading.faults.add(name.span.clone(), "a rule that looks for nothing", help);
         return None;
     }
-    good.then_some((literals, spots))
+    let spec = RuleSpec {
+        name: name.text.to_owned(),
+        literals: literals.entries,
+        regexes: regexes.entries,
+        digests: digests.entries,
+        domains: domains.entries,
+        networks: networks.entries.concat(),
+        surfaces,
+        when,
+        fields,
+        tag,
+        score: score?,
+        observe,
+    };
+    let (literals, regexes) = (literals.spots, regexes.spots);
+    Some(Placed { name: name.span.clone(), spec, literals, regexes })
+}
+
+/// The keys of what a rule can look for.
+const LOOKS: [&str; 5] = ["literals", "regex", "domains", "networks", "sha256"];
+
+/// Where a rule looks that does not say so.
+fn usual_surfaces(table: &mut Table<'_>) -> Vec<Surface> {
+    if table.value("domains").or(table.value("networks")).is_some() {
+        vec![Surface::Text, Surface::From, Surface::ReplyTo]
+    } else if table.value("regex").is_some() {
+        // Expressions do not see raw octets.
+        vec![Surface::Text]
+    } else {
+        vec![Surface::Raw, Surface::Text]
+    }
+}
+
+/// The entries of a list, and where each stands.
+struct Entries<T> {
+    entries: Vec<T>,
+    spots: Vec<Spot>,
+}
+
+/// The list of a key, each entry read; without entries if the key is not there, and `None` if
+/// something is wrong with it.
+fn entries<T>(
+    table: &mut Table<'_>,
+    key: &'static str,
+    reading: &Reading<'_>,
+    mut read: impl FnMut(&str) -> Result<T, Wrong>,
+) -> Option<Entries<T>> {
+    let mut all = Entries { entries: Vec::new(), spots: Vec::new() };
+    let Some(value) = table.value(key) else { return Some(all) };
+    let span = value.span();
+    let list = match value.get_ref() {
+        // One entry does not need brackets, unless it looks like a file.
+        DeValue::String(text) if !text.starts_with("file:") => List::Texts(table.texts(key)?),
+        _ => table.list(key, None)?,
+    };
+    let mut good = true;
+    let mut take = |spot: &Spot, text: &str| {
+        let entry = read(text).inspect_err(|_| good = false)?;
+        all.entries.push(entry);
+        all.spots.push(spot.clone());
+        Ok(())
+    };
+    let was_read = list.each(reading.faults, reading.files, LITERAL_FILE_OCTETS_MAX, &mut take);
+    good &= was_read;
+    if good && all.entries.is_empty() {
+        let what = format!("`{key}` is an empty list");
+        reading.faults.add(span, what, "give it an entry, or remove the rule");
+        return None;
+    }
+    good.then_some(all)
+}
+
+fn literal(text: &str) -> Result<Vec<u8>, Wrong> {
+    match text.len() {
+        0 => Err(Wrong::new("an empty literal would be found everywhere", "remove it")),
+        1..=LITERAL_OCTETS => Ok(text.as_bytes().to_vec()),
+        octets => {
+            let what = format!("a literal of {octets} octets");
+            Err(Wrong::new(what, format!("cut it to at most {LITERAL_OCTETS}")))
+        }
+    }
+}
+
+/// A domain, with which all below it is meant; a list may say so with a dot or a star in front.
+fn domain(text: &str) -> Result<Vec<u8>, Wrong> {
+    let name = text.strip_prefix("*.").or(text.strip_prefix('.')).unwrap_or(text);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let good = |letter: char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | '.');
+    if !(1..=HOST_OCTETS).contains(&name.len()) || !name.chars().all(good) || name.contains("..") {
+        let help = "write it as in \"example.com\": all below it is meant as well";
+        return Err(Wrong::new(format!("{text:?} is no domain"), help));
+    }
+    Ok(name.to_lowercase().into_bytes())
+}
+
+/// A digest as 64 hexadecimal digits; what follows them says what it is of, as `sha256sum` writes it.
+fn digest(text: &str) -> Result<[u8; 32], Wrong> {
+    let word = text.split([' ', ':']).next().unwrap_or_default();
+    let octet = |place: usize| {
+        let digits = word.get(2 * place..2 * place + 2)?;
+        digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(())?;
+        u8::from_str_radix(digits, 16).ok()
+    };
+    let octets: Option<Vec<u8>> = (0..32).map(octet).collect();
+    let digest = octets.filter(|_| word.len() == 64).and_then(|octets| octets.try_into().ok());
+    digest.ok_or_else(|| {
+        Wrong::new(format!("{word:?} is no SHA-256 digest"), "write 64 hexadecimal digits")
+    })
+}
+
+/// What must hold of the tags of other rules.
+fn condition(table: &mut Table<'_>) -> Condition {
+    let mut tags = |key| {
+        let texts = table.texts(key).unwrap_or_default();
+        texts.into_iter().map(|tag| tag.text.to_owned()).collect()
+    };
+    let (all, any, none) = (tags("all"), tags("any"), tags("none"));
+    let count = table.number("count", 1..=TAGS_MAX as u64).unwrap_or_default() as usize;
+    Condition { all, any, count, none }
 }
 
 /// Where a rule looks, and the header fields that it names: `header:x-mailer`.
@@ -158,14 +260,38 @@ fn score(table: &mut Table<'_>, faults: &Collector<'_>) -> Option<Score> {
     Some(optional_score(table, faults)?.unwrap_or(Score::ZERO))
 }
 
-/// What is wrong with the rules as a whole is told at the rule, or the literal, that it began with.
-fn compile(tags: &Tags, placed: &[Placed], faults: &Collector<'_>) -> Option<Rules> {
+/// What is wrong with the rules as a whole is told at the rule, literal or expression that it began
+/// with.
+fn compile(placed: &[Placed], faults: &Collector<'_>) -> Option<Rules> {
     let specs: Vec<RuleSpec> = placed.iter().map(|one| one.spec.clone()).collect();
-    let error = match Rules::compile(tags.clone(), &specs) {
+    // The tags are numbered anew, in the same order: conditions may name those of rules above alone.
+    let error = match Rules::compile(Tags::new(), &specs) {
         Ok(rules) => return Some(rules),
         Err(error) => error,
     };
-    let wrong = match &error {
+    let rule = placed.get(error.rule())?;
+    let wrong = wrong(&error);
+    let spot = match &error {
+        RuleError::TooManyEnds { literal, .. } => {
+            let text = rule.spec.literals.get(*literal);
+            rule.literals.get(*literal).zip(text.map(|text| String::from_utf8_lossy(text)))
+        }
+        RuleError::Regex { regex, .. } => {
+            let text = rule.spec.regexes.get(*regex);
+            rule.regexes.get(*regex).zip(text.map(|text| text.as_str().into()))
+        }
+        _ => None,
+    };
+    match spot {
+        Some((spot, text)) => faults.add_at(spot, &text, wrong),
+        None => faults.add(rule.name.clone(), wrong.what, wrong.help),
+    }
+    None
+}
+
+/// What is wrong, in words for a place that is shown beside them.
+fn wrong(error: &RuleError) -> Wrong {
+    match error {
         RuleError::TooManyRules { .. } => {
             let help = format!("{RULES_MAX} may stay: join rules that give the same tag");
             Wrong::new("one rule too many", help)
@@ -192,23 +318,22 @@ fn compile(tags: &Tags, placed: &[Placed], faults: &Collector<'_>) -> Option<Rul
             let help = format!("all rules together may name {FIELD_NAMES_MAX}");
             Wrong::new("with this rule there are too many header fields", help)
         }
+        RuleError::Regex { reason, .. } => {
+            Wrong::new("this expression cannot be taken", reason.as_str())
+        }
+        RuleError::NoSuchTag { tag, .. } => {
+            let what = format!("no rule above this one gives the tag {tag:?}");
+            Wrong::new(what, "move this rule below those that it waits for")
+        }
+        RuleError::TooManyListed { .. } => {
+            let help = format!("all lists together may have {LISTED_MAX}");
+            Wrong::new("with this rule there are too many domains and networks", help)
+        }
         // The others have been told where the rule was read.
         RuleError::NoLiterals { .. }
         | RuleError::NoSurfaces { .. }
+        | RuleError::NoDomain { .. }
         | RuleError::EmptyLiteral { .. }
         | RuleError::LiteralTooLong { .. } => Wrong::new(error.to_string(), ""),
-    };
-    let rule = placed.get(error.rule())?;
-    let ends = match &error {
-        RuleError::TooManyEnds { literal, .. } => rule
-            .literals
-            .get(*literal)
-            .zip(rule.spec.literals.get(*literal).map(|octets| String::from_utf8_lossy(octets))),
-        _ => None,
-    };
-    match ends {
-        Some((spot, text)) => faults.add_at(spot, &text, wrong),
-        None => faults.add(rule.name.clone(), wrong.what, wrong.help),
     }
-    None
 }

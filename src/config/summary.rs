@@ -4,6 +4,7 @@ use super::Config;
 use super::value::{shown, shown_octets};
 use crate::policy::{Action, Class, ClassId, Policy, Recipients};
 use crate::relay::Protocol;
+use crate::scan::Rules;
 use crate::session::{Listener, Mixed, Networks, Offer, TlsMode};
 use crate::wire::Newlines;
 use std::fmt::{Result, Write};
@@ -32,7 +33,7 @@ fn write_summary(config: &Config, out: &mut String) -> Result {
     write_domains(config, out)?;
     write_classes(&config.tables.policy, out)?;
     let rules = &config.tables.rules;
-    writeln!(out, "scan     {} octets of tables, shared by all shards", rules.table_octets())?;
+    write_rules(rules, out)?;
     writeln!(out, "memory   {} for message bodies", shown_octets(config.body_memory_octets))?;
     if let Some(ledger) = &config.ledger {
         let (outcomes, window) = (shown(ledger.outcome_lifetime), shown(ledger.replay_window));
@@ -63,12 +64,17 @@ fn write_listener(addresses: &str, listener: &Listener, out: &mut String) -> Res
         Newlines::Reject => "refused",
         Newlines::Normalize => "taken as line ends",
     };
+    let long_lines =
+        if listener.long_lines_refused { ", as are lines over 998 octets" } else { "" };
     let (recipients, messages) = (listener.recipients_max, listener.messages_max);
     writeln!(
         out,
         "         messages of {size}, {recipients} recipients each, {messages} a connection; bare LF \
-         is {newlines}"
+         is {newlines}{long_lines}"
     )?;
+    if listener.lenient_commands {
+        writeln!(out, "         a bare LF ends a command line")?;
+    }
     let tls = match listener.tls.as_ref().map(|tls| tls.mode) {
         None => "no TLS",
         Some(TlsMode::Offered) => "TLS offered",
@@ -177,6 +183,40 @@ fn write_classes(policy: &Policy, out: &mut String) -> Result {
         }
     }
     Ok(())
+}
+
+fn write_rules(rules: &Rules, out: &mut String) -> Result {
+    let octets = about(rules.table_octets());
+    writeln!(out, "scan     {octets} of tables, shared by all shards")?;
+    let tables = rules.tables();
+    let kinds = [
+        ("literals in a full table", tables.in_full_table),
+        ("literals known by windows", tables.by_windows),
+        ("expressions behind literals", tables.gated),
+        ("expressions over every octet", tables.ungated),
+        ("domains and networks", tables.listed),
+        ("digests of parts", tables.digests),
+    ];
+    for (what, (entries, octets)) in kinds.into_iter().filter(|(_, (entries, _))| *entries > 0) {
+        writeln!(out, "         {entries} {what}: {}", about(octets))?;
+    }
+    let (waiting, most) = rules.suspended_octets();
+    writeln!(out, "         a message that waits keeps {waiting} octets, at most {most}")?;
+    let cost = rules.cost();
+    writeln!(
+        out,
+        "work     at most {} units an octet of content and {} beside, whatever is sent",
+        cost.units_an_octet, cost.units_at_once
+    )
+}
+
+/// Octets in a unit in which they are easily read.
+fn about(octets: usize) -> String {
+    match octets {
+        0..10_240 => format!("{octets} octets"),
+        10_240..1_048_576 => format!("{} KiB", octets / 1024),
+        _ => format!("{:.1} MiB", octets as f64 / 1_048_576.0),
+    }
 }
 
 fn write_lines(class: &Class, out: &mut String) -> Result {

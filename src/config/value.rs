@@ -1,6 +1,7 @@
 //! Single values: sizes, times, addresses, replies, header lines.
 
 use super::fault::Wrong;
+use crate::limits::TEXT_LINE_OCTETS;
 use crate::relay::{Address, Protocol};
 use crate::wire::{Domain, Enhanced, Mailbox, Reply};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -136,12 +137,19 @@ pub(super) fn refusal(text: &str) -> Result<Reply, &'static str> {
 /// A header line to be added, with its CRLF.
 pub(super) fn header_line(text: &str) -> Result<Box<[u8]>, &'static str> {
     const HELP: &str = "write one header line of printable ASCII: \"X-Spam-Flag: YES\"";
+    const DOT: &str = "a name that begins with a period is no field name that mail servers know, and \
+                       in DATA the period would be lost: write \"X-Spam-Flag: YES\"";
     let (name, value) = text.split_once(':').ok_or(HELP)?;
     // RFC 5322 2.2: a field name is printable ASCII without the colon; a line has at most 998.
     let name_ok = !name.is_empty() && name.bytes().all(|octet| matches!(octet, b'!'..=b'~'));
     let value_ok = value.bytes().all(|octet| matches!(octet, b' '..=b'~' | b'\t'));
-    if !name_ok || !value_ok || text.len() > 998 {
+    if !name_ok || !value_ok || text.len() > TEXT_LINE_OCTETS {
         return Err(HELP);
+    }
+    // RFC 5321 4.5.2: the line goes out as it is, and a period that begins it would be taken for a
+    // stuffed one; a line that is one alone would end the message.
+    if name.starts_with('.') {
+        return Err(DOT);
     }
     Ok([text.as_bytes(), b"\r\n"].concat().into())
 }
@@ -176,7 +184,7 @@ mod tests {
             assert!(refusal(bad).is_err(), "{bad}");
         }
         assert!(header_line("X-Spam-Flag: YES").is_ok());
-        for bad in ["X", "X Y: 1", ": x", "X: a\r\nY: b", "X: ä"] {
+        for bad in ["X", "X Y: 1", ": x", "X: a\r\nY: b", "X: ä", ".X: y", ".: y"] {
             assert!(header_line(bad).is_err(), "{bad}");
         }
         for good in ["300ms", "30s", "5m", "24h", "90s", "0s"] {

@@ -95,12 +95,13 @@ fn line(record: &Record) -> String {
         octets: record.octets,
         end: match &record.end {
             End::Replied => "replied",
+            End::Unseen => "unseen",
             End::Lost(_) => "lost",
             End::Closed(_) => "closed",
         },
         why: match &record.end {
-            End::Replied => None,
-            End::Lost(why) | End::Closed(why) => Some(why),
+            End::Replied | End::Unseen => None,
+            End::Lost(why) | End::Closed(why) => Some(shown(why.as_bytes())),
         },
         tls: record.tls,
         prdr: record.prdr,
@@ -130,7 +131,7 @@ struct Line<'a> {
     octets: u64,
     end: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<&'a String>,
+    why: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<&'static str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]

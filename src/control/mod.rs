@@ -5,28 +5,33 @@
 //! ever waited for by a shard.
 
 mod admin;
+mod confine;
 pub mod ledger;
 mod log;
 mod metrics;
 mod reload;
 mod watch;
 
+pub use confine::forbid_programs;
 pub use log::{LogWriter, log_queues};
 pub use metrics::render;
 pub use reload::{ReloadCounts, Served};
 
-use crate::limits::FILE_LOOK;
+use crate::limits::{CONTROL_REST, FILE_LOOK};
 use crate::shard::executor::ShardPanicked;
-use crate::shard::gateway::{Gateway, GatewayHandle};
+use crate::shard::gateway::Gateway;
 use admin::AdminPort;
 use ledger::LedgerHandle;
 use reload::Reloader;
 use sd_notify::NotifyState;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Why control cannot run, or how it ended.
@@ -43,11 +48,11 @@ pub enum ControlError {
     Shard(#[from] ShardPanicked),
 }
 
-/// Runs until SIGTERM or SIGINT, then has the shards bring their open transactions to an end, and
-/// returns when they are gone. SIGHUP, and a change of a file that the configuration names, reload
-/// what is `served`.
+/// Runs until SIGTERM or SIGINT, or until a shard has ended by itself; then has the shards bring their
+/// open transactions to an end, and returns when they are gone. SIGHUP, and a change of a file that
+/// the configuration names, reload what is `served`.
 ///
-/// The calling thread is the control thread.
+/// The calling thread is the control thread. A panic on it stops no mail: what it did begins again.
 pub fn run(
     gateway: Gateway,
     served: Served,
@@ -61,13 +66,23 @@ pub fn run(
             return Err(error.into());
         }
     };
+    let draining = Arc::new(AtomicBool::new(false));
+    let settings = served.config.admin.clone();
+    let reloader = Reloader::new(gateway.handle(), served);
+    let told = again_after_panics(|| {
+        let port = settings.clone().map(|settings| AdminPort {
+            settings: Arc::new(settings),
+            gateway: gateway.handle(),
+            reloader: reloader.clone(),
+            ledger: ledger.clone(),
+            draining: Arc::clone(&draining),
+        });
+        runtime.block_on(until_told(&gateway, &reloader, port))
+    });
     runtime.block_on(async {
-        let draining = Arc::new(AtomicBool::new(false));
-        let told = until_told(&gateway.handle(), served, ledger, &draining).await;
         draining.store(true, Ordering::Relaxed);
         tell_systemd(NotifyState::Stopping);
         gateway.handle().drain();
-        // The admin port answers until the shards are gone.
         let gone = tokio::task::spawn_blocking(move || gateway.join()).await;
         told?;
         // A panic of the thread that waited has been printed.
@@ -75,30 +90,22 @@ pub fn run(
     })
 }
 
-/// Opens the admin port, says that all stands, and serves until it is told to stop.
+/// Opens the admin port, says that all stands, and serves until it is told to stop or a shard is gone.
 async fn until_told(
-    gateway: &GatewayHandle,
-    served: Served,
-    ledger: Option<LedgerHandle>,
-    draining: &Arc<AtomicBool>,
+    gateway: &Gateway,
+    reloader: &Reloader,
+    port: Option<AdminPort>,
 ) -> Result<(), ControlError> {
-    let settings = served.config.admin.clone();
-    let reloader = Reloader::new(gateway.clone(), served);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    if let Some(settings) = settings {
-        let listener = TcpListener::bind(settings.address).await;
-        let listener = listener.map_err(|error| ControlError::Listen(settings.address, error))?;
+    let mut admin = JoinSet::new();
+    if let Some(port) = port {
+        let address = port.settings.address;
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|error| ControlError::Listen(address, error))?;
         eprintln!("postern: metrics and health are at http://{}", listener.local_addr()?);
-        let port = AdminPort {
-            settings: Arc::new(settings),
-            gateway: gateway.clone(),
-            reloader: reloader.clone(),
-            ledger,
-            draining: Arc::clone(draining),
-        };
-        tokio::spawn(admin::serve(listener, port));
+        admin.spawn(admin::serve(listener, port));
     }
     let mut look = interval(FILE_LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -106,11 +113,38 @@ async fn until_told(
     loop {
         let reloader = reloader.clone();
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
             _ = hangup.recv() => blocking(move || _ = reloader.again("SIGHUP")).await,
-            _ = look.tick() => blocking(move || reloader.if_files_changed()).await,
+            _ = look.tick() => {
+                if gateway.has_lost_a_shard() {
+                    break;
+                }
+                blocking(move || reloader.if_files_changed()).await;
+            }
+            // It ends by a panic alone.
+            Some(Err(end)) = admin.join_next() => {
+                if let Ok(panic) = end.try_into_panic() {
+                    resume_unwind(panic);
+                }
+            }
         }
+    }
+    // The admin port answers until the shards are gone.
+    admin.detach_all();
+    Ok(())
+}
+
+/// Does something until it comes to an end that is no panic. Between two tries there is a rest, lest a
+/// panic that comes each time takes a core.
+fn again_after_panics<T>(mut what: impl FnMut() -> T) -> T {
+    loop {
+        match catch_unwind(AssertUnwindSafe(&mut what)) {
+            Ok(done) => return done,
+            // Its message has been printed.
+            Err(_) => eprintln!("postern: control begins again; mail was not concerned"),
+        }
+        thread::sleep(CONTROL_REST);
     }
 }
 
@@ -123,4 +157,41 @@ async fn blocking(work: impl FnOnce() + Send + 'static) {
 /// Without systemd there is nobody to tell.
 fn tell_systemd(state: NotifyState<'_>) {
     let _ = sd_notify::notify(&[state]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // a panic in control ends nothing; it begins again.
+    #[test]
+    fn a_104_control_begins_again_after_a_panic() {
+        let mut tries = 0;
+        let done = again_after_panics(|| {
+            tries += 1;
+            assert!(tries > 2, "the panic of a test");
+            tries
+        });
+        assert_eq!(done, 3);
+    }
+
+    // the admin port's own panic is the thread's, which so begins again as a whole.
+    #[test]
+    fn a_104_a_task_that_panics_is_seen() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut tries = 0;
+        again_after_panics(|| {
+            tries += 1;
+            runtime.block_on(async {
+                let mut tasks = JoinSet::new();
+                tasks.spawn(async move { assert!(tries > 1, "the panic of a test") });
+                while let Some(end) = tasks.join_next().await {
+                    if let Err(end) = end {
+                        resume_unwind(end.into_panic());
+                    }
+                }
+            });
+        });
+        assert_eq!(tries, 2);
+    }
 }

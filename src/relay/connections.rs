@@ -170,11 +170,6 @@ impl Relay {
         HopId { slot, number: hop.number }
     }
 
-    /// How many connections of a route have no work.
-    pub(super) fn idle_connections(&self, route: usize) -> usize {
-        self.states[route].addresses.iter().map(|address| address.idle.len()).sum()
-    }
-
     /// Ends the connection of a route that has had no work for the longest time. False if all work.
     pub(super) fn retire_one(&mut self, route: usize, now: Tick) -> bool {
         let idle = self.states[route].addresses.iter().filter_map(|address| address.idle.first());

@@ -5,23 +5,15 @@ use super::board::HopOffers;
 /// The extensions of one connection's other side, with their values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Offers {
-    pub pipelining: bool,
-    /// SIZE is offered. RFC 1870.
-    pub size: bool,
+    /// The extensions, those of this connection alone.
+    pub has: HopOffers,
     /// The largest message, in octets, if the next hop says so.
     pub octets_max: Option<u64>,
-    pub eight_bit_mime: bool,
-    pub chunking: bool,
-    pub binarymime: bool,
-    pub smtputf8: bool,
-    pub dsn: bool,
-    pub prdr: bool,
-    pub starttls: bool,
-    pub requiretls: bool,
     /// RCPTs of one transaction (RFC 9422), if the next hop says so.
     pub recipients_max: Option<usize>,
     /// MAILs of one connection (RFC 9422), if the next hop says so.
     pub transactions_max: Option<u32>,
+    /// What XCLIENT may tell.
     pub xclient: Attributes,
 }
 
@@ -44,16 +36,16 @@ impl Offers {
             let mut words = line.split(' ').filter(|word| !word.is_empty());
             let keyword = words.next().unwrap_or_default().to_ascii_uppercase();
             match keyword.as_str() {
-                "PIPELINING" => offers.pipelining = true,
+                "PIPELINING" => offers.has.pipelining = true,
                 "SIZE" => offers.size(words.next()),
-                "8BITMIME" => offers.eight_bit_mime = true,
-                "CHUNKING" => offers.chunking = true,
-                "BINARYMIME" => offers.binarymime = true,
-                "SMTPUTF8" => offers.smtputf8 = true,
-                "DSN" => offers.dsn = true,
-                "PRDR" => offers.prdr = true,
-                "STARTTLS" => offers.starttls = true,
-                "REQUIRETLS" => offers.requiretls = true,
+                "8BITMIME" => offers.has.eight_bit_mime = true,
+                "CHUNKING" => offers.has.chunking = true,
+                "BINARYMIME" => offers.has.binarymime = true,
+                "SMTPUTF8" => offers.has.smtputf8 = true,
+                "DSN" => offers.has.dsn = true,
+                "PRDR" => offers.has.prdr = true,
+                "STARTTLS" => offers.has.starttls = true,
+                "REQUIRETLS" => offers.has.requiretls = true,
                 "LIMITS" => words.for_each(|word| offers.limit(word)),
                 "XCLIENT" => words.for_each(|word| offers.xclient.add(word)),
                 _ => {}
@@ -64,7 +56,7 @@ impl Offers {
 
     /// RFC 1870 4: zero, or no number at all, is no fixed limit.
     fn size(&mut self, number: Option<&str>) {
-        self.size = true;
+        self.has.size = true;
         let octets = number.and_then(|number| number.parse().ok());
         self.octets_max = octets.filter(|octets| *octets > 0);
     }
@@ -88,18 +80,10 @@ impl Offers {
     /// What others may know of them.
     pub fn noted(&self, under_tls: bool) -> HopOffers {
         HopOffers {
-            pipelining: self.pipelining,
-            size: self.size,
-            eight_bit_mime: self.eight_bit_mime,
-            chunking: self.chunking,
-            binarymime: self.binarymime,
-            smtputf8: self.smtputf8,
-            dsn: self.dsn,
-            prdr: self.prdr,
             // Under TLS it is not offered any more. RFC 3207 4.2.
-            starttls: self.starttls || under_tls,
-            requiretls: self.requiretls,
+            starttls: self.has.starttls || under_tls,
             xclient: self.xclient.name && self.xclient.addr && self.xclient.helo,
+            ..self.has
         }
     }
 }
@@ -134,16 +118,19 @@ mod tests {
             "PRDR\npipelining\nSize 1000\n8BITMIME\nLIMITS MAILMAX=7 RCPTMAX=20 RCPTDOMAINMAX=1\n\
              XCLIENT NAME addr PROTO FOO\nAUTH PLAIN\nSTARTTLS",
         );
-        let expected = Offers {
+        let has = HopOffers {
             pipelining: true,
             size: true,
-            octets_max: Some(1_000),
             eight_bit_mime: true,
             starttls: true,
+            ..HopOffers::default()
+        };
+        let expected = Offers {
+            has,
+            octets_max: Some(1_000),
             recipients_max: Some(20),
             transactions_max: Some(7),
             xclient: Attributes { name: true, addr: true, proto: true, ..Attributes::default() },
-            ..Offers::default()
         };
         assert_eq!(offers, expected);
         assert_eq!(Offers::read("PIPELINING"), Offers::default());
@@ -155,7 +142,7 @@ mod tests {
     fn values_that_say_nothing_are_no_limits() {
         for line in ["SIZE", "SIZE 0", "SIZE x", "SIZE -1", "SIZE 99999999999999999999999"] {
             let offers = Offers::read(&format!("a\n{line}"));
-            assert!(offers.size && offers.octets_max.is_none(), "{line}");
+            assert!(offers.has.size && offers.octets_max.is_none(), "{line}");
         }
         for line in ["LIMITS", "LIMITS RCPTMAX=0", "LIMITS RCPTMAX=01", "LIMITS RCPTMAX=1000000"] {
             assert_eq!(Offers::read(&format!("a\n{line}")), Offers::default(), "{line}");

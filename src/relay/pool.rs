@@ -13,8 +13,8 @@ use super::route::{Address, NextHop, Route, Routes, Verify};
 use super::store::{StoreJob, StoreKey};
 use super::work::{Attempts, Delivery, Question, Work};
 use crate::limits::{
-    HOP_CONNECTIONS_MAX, HOP_DELIVERY_TIMEOUT, HOP_IDLE_MAX, HOP_WAITING_MAX,
-    VERIFY_CONNECTIONS_MAX, VERIFY_WAITING_MAX,
+    HOP_CONNECTIONS_MAX, HOP_DELIVERY_TIMEOUT, HOP_WAITING_MAX, VERIFY_CONNECTIONS_MAX,
+    VERIFY_WAITING_MAX,
 };
 use crate::now::Tick;
 use crate::policy::RouteId;
@@ -411,7 +411,6 @@ impl Relay {
                 }
             }
         }
-        while self.idle_connections(route) > HOP_IDLE_MAX && self.retire_one(route, now) {}
         self.schedule_route(route);
     }
 

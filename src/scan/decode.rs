@@ -226,7 +226,8 @@ impl Base64 {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QuotedPrintable {
     escape: Escape,
-    blanks: [u8; QP_BLANKS_HELD],
+    /// The blanks that are held, first one lowest: a bit is set for a tab.
+    tabs: u128,
     blank_count: u8,
     dirty: bool,
 }
@@ -251,12 +252,7 @@ enum Escape {
 
 impl Default for QuotedPrintable {
     fn default() -> QuotedPrintable {
-        QuotedPrintable {
-            escape: Escape::None,
-            blanks: [0; QP_BLANKS_HELD],
-            blank_count: 0,
-            dirty: false,
-        }
+        QuotedPrintable { escape: Escape::None, tabs: 0, blank_count: 0, dirty: false }
     }
 }
 
@@ -308,7 +304,7 @@ impl QuotedPrintable {
             // octet by octet.
             match after.strip_prefix(b"\r\n") {
                 Some(next_line) if run.len() >= FAST_RUN_OCTETS => {
-                    self.blank_count = 0;
+                    (self.blank_count, self.tabs) = (0, 0);
                     output.extend(b"\r\n");
                     rest = next_line;
                 }
@@ -335,7 +331,7 @@ impl QuotedPrintable {
             _ => {
                 // RFC 2045 6.7 (3): "any trailing white space on a Quoted-Printable line must be
                 // deleted, as it will necessarily have been added by intermediate transport agents."
-                self.blank_count = 0;
+                (self.blank_count, self.tabs) = (0, 0);
                 output.push(octet);
             }
         }
@@ -353,11 +349,11 @@ impl QuotedPrintable {
             // RFC 2045 6.7 (5): an equals sign last on the line is a soft line break, and by (3)
             // it still is the last one when blanks were added.
             (Escape::Equals | Escape::Blanks, b'\r') => {
-                self.blank_count = 0;
+                (self.blank_count, self.tabs) = (0, 0);
                 self.escape = Escape::Return;
             }
             (Escape::Equals | Escape::Blanks | Escape::Return, b'\n') => {
-                self.blank_count = 0;
+                (self.blank_count, self.tabs) = (0, 0);
                 self.escape = Escape::None;
             }
             (Escape::Equals | Escape::Blanks, b' ' | b'\t')
@@ -393,13 +389,16 @@ impl QuotedPrintable {
         if usize::from(self.blank_count) == QP_BLANKS_HELD {
             self.release_blanks(output);
         }
-        self.blanks[usize::from(self.blank_count)] = octet;
+        self.tabs |= u128::from(octet == b'\t') << self.blank_count;
         self.blank_count += 1;
     }
 
     fn release_blanks(&mut self, output: &mut Output<'_>) {
-        output.extend(&self.blanks[..usize::from(self.blank_count)]);
-        self.blank_count = 0;
+        for _ in 0..self.blank_count {
+            output.push(if self.tabs & 1 != 0 { b'\t' } else { b' ' });
+            self.tabs >>= 1;
+        }
+        (self.blank_count, self.tabs) = (0, 0);
     }
 
     fn finish(&mut self, output: &mut Output<'_>) {
@@ -408,7 +407,7 @@ impl QuotedPrintable {
         if let Escape::Digit(_) = self.escape {
             self.broken_escape(output);
         }
-        (self.escape, self.blank_count) = (Escape::None, 0);
+        (self.escape, self.blank_count, self.tabs) = (Escape::None, 0, 0);
     }
 }
 

@@ -5,8 +5,10 @@
 
 use super::content_type::ContentType;
 use super::header::Field;
+use super::links::{Found, Links};
 use super::names::{self, Room};
 use super::scratch::{self, Scratch, Search};
+use super::windows::Asked;
 use super::{Findings, Hit, Matches, Rules, Scanner, Score, Stream, Surface, Tags, Watch};
 use super::{mailboxes, words};
 use memchr::memmem;
@@ -34,9 +36,9 @@ impl<W: Watch> Scanner<W> {
     ) {
         let part = self.part();
         let own = part == 0;
-        let Scanner { rules, matches, findings, .. } = self;
+        let Scanner { rules, matches, findings, asked, .. } = self;
         scratch::with(|Scratch { plain, text, other, search }| {
-            let mut view = View { rules, matches, findings, search, part, start };
+            let mut view = View { rules, matches, findings, search, asked, part, start };
             text.clear();
             if memmem::find(value, b"=?").is_some()
                 && words::undo(value, plain, text).unknown_charset
@@ -50,7 +52,7 @@ impl<W: Watch> Scanner<W> {
             if named.is_some() {
                 forms.iter().for_each(|form| view.look_named(named, form));
             }
-            view.look(Surface::Header, forms[1]);
+            view.look_at_header(forms);
             match field {
                 Field::From | Field::Sender | Field::To | Field::ReplyTo if own => {
                     other.clear();
@@ -102,6 +104,7 @@ struct View<'a> {
     matches: &'a mut Matches,
     findings: &'a mut Findings,
     search: &'a mut Search,
+    asked: &'a mut Asked,
     part: u32,
     start: u64,
 }
@@ -110,26 +113,60 @@ impl View<'_> {
     fn look(&mut self, surface: Surface, octets: &[u8]) {
         if self.rules.ask(surface) {
             let rules = self.rules;
-            self.look_for(surface, octets, |rule| rules.asks(rule, surface));
+            self.look_for(surface, octets, |rule| rules.asks(rule, surface), true);
         }
     }
 
     fn look_named(&mut self, named: Option<u8>, octets: &[u8]) {
         let rules = self.rules;
-        self.look_for(Surface::Field, octets, |rule| {
-            rules.asks(rule, Surface::Field)
-                && named.is_some_and(|named| rules.names_field(rule, named))
-        });
+        let names = |rule| named.is_some_and(|named| rules.names_field(rule, named));
+        let asks = |rule| rules.asks(rule, Surface::Field) && names(rule);
+        self.look_for(Surface::Field, octets, asks, true);
     }
 
-    fn look_for(&mut self, surface: Surface, octets: &[u8], asks: impl Fn(u16) -> bool) {
-        let View { rules, matches, findings, search, part, start } = self;
-        let mut state = rules.literals().start();
-        rules.look(&mut state, octets, search, |rule, _| {
-            if asks(rule) && matches.first(Stream::Fields, rule) {
+    /// The raw octets of a header are searched as they come, but for expressions, which see fields.
+    fn look_at_header(&mut self, [value, undone]: [&[u8]; 2]) {
+        let rules = self.rules;
+        if rules.ask(Surface::Header) {
+            let asks = |rule| rules.asks(rule, Surface::Header);
+            if rules.have_regexes() {
+                self.look_for(Surface::Header, value, asks, false);
+            }
+            self.look_for(Surface::Header, undone, asks, true);
+        }
+    }
+
+    fn look_for(
+        &mut self,
+        surface: Surface,
+        octets: &[u8],
+        asks: impl Fn(u16) -> bool,
+        literals_too: bool,
+    ) {
+        let View { rules, matches, findings, search, asked, part, start } = self;
+        if octets.is_empty() {
+            return;
+        }
+        findings.charge(octets.len() as u64);
+        rules.look_at_whole(octets, search, asked, &asks, |rule, place| {
+            let counts = literals_too || place.is_none();
+            if counts && matches.first(Stream::Fields, rule) {
                 findings.note(Hit { rule, surface, part: *part, offset: *start });
             }
         });
+        if !rules.ask_hosts() || !literals_too {
+            return;
+        }
+        let (mut links, mut looked) = (Links::default(), octets.len());
+        let mut look_up = |found: Found<'_>| {
+            rules.look_up(found.what, |rule| {
+                if asks(rule) && matches.first(Stream::Fields, rule) {
+                    findings.note(Hit { rule, surface, part: *part, offset: *start });
+                }
+            });
+        };
+        looked += links.read(octets, &mut look_up) + links.finish(&mut look_up);
+        findings.charge(looked as u64);
     }
 
     fn look_at_names(&mut self, value: &[u8], key: &[u8], room: &mut Room<'_>) {

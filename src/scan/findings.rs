@@ -35,8 +35,11 @@ impl Tags {
     /// A text names a character set that is not known, UTF-7 among them.
     pub const CHARSET_UNKNOWN: TagId = TagId(6);
 
+    /// Expressions were not asked everywhere, since the work that a message may cost was spent.
+    pub const BUDGET_SPENT: TagId = TagId(7);
+
     /// The names of the scanner's own tags, in the order of the constants above.
-    const OWN: [&'static str; 7] = [
+    const OWN: [&'static str; 8] = [
         "mime-limit",
         "header-limit",
         "mime-ambiguous",
@@ -44,6 +47,7 @@ impl Tags {
         "scan-late",
         "from-ambiguous",
         "charset-unknown",
+        "scan-budget-spent",
     ];
 
     /// The scanner's own tags alone.
@@ -109,6 +113,17 @@ impl TagSet {
     /// The tags in the set, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = TagId> + '_ {
         (0..TAGS_MAX as u16).map(TagId).filter(|tag| self.has(*tag))
+    }
+
+    /// How many tags are in.
+    pub fn len(&self) -> usize {
+        self.common(self)
+    }
+
+    /// How many tags are in both sets.
+    pub fn common(&self, other: &TagSet) -> usize {
+        let words = self.words.iter().zip(other.words);
+        words.map(|(one, other)| (one & other).count_ones() as usize).sum()
     }
 
     /// Whether no tag is in.
@@ -182,11 +197,13 @@ pub enum Surface {
     Name,
     /// The types of parts: as declared, and of leaves as their first octets tell.
     Type,
+    /// The links in text leaves, from their scheme on, with escapes undone: each by itself.
+    Url,
 }
 
 impl Surface {
     /// All of them.
-    pub const ALL: [Surface; 12] = [
+    pub const ALL: [Surface; 13] = [
         Surface::Raw,
         Surface::Header,
         Surface::Subject,
@@ -199,6 +216,7 @@ impl Surface {
         Surface::Field,
         Surface::Name,
         Surface::Type,
+        Surface::Url,
     ];
 
     /// The name in a configuration.
@@ -216,6 +234,7 @@ impl Surface {
             Surface::Field => "field",
             Surface::Name => "name",
             Surface::Type => "type",
+            Surface::Url => "url",
         }
     }
 
@@ -238,7 +257,8 @@ pub struct Hit {
     pub part: u32,
     /// The un-stuffed content octet at which the last octet of the match was read; for a decoded
     /// leaf, the wire octet that completed the decoded match. For what is made of a header field it
-    /// is the field's first octet, for what is visible or a type the part's first one.
+    /// is the field's first octet, for what is visible, for an expression or a digest the part's
+    /// first one.
     pub offset: u64,
 }
 
@@ -248,8 +268,9 @@ pub struct Findings {
     tags: TagSet,
     observed: TagSet,
     score: Score,
-    hits: SmallVec<[Hit; 4]>,
+    hits: SmallVec<[Hit; HITS_MAX]>,
     received_fields: u32,
+    units: u64,
 }
 
 impl Findings {
@@ -280,6 +301,16 @@ impl Findings {
         }
         self.hits.truncate(HITS_MAX - 1);
         self.hits.insert(place, hit);
+    }
+
+    /// Counts work units: octets that a table or a machine has taken, each time that one has.
+    pub(super) fn charge(&mut self, units: u64) {
+        self.units += units;
+    }
+
+    /// The work units that the scan has cost: the same on every machine and in every cut.
+    pub fn units(&self) -> u64 {
+        self.units
     }
 
     /// Counts one `Received` field of the message's own header.

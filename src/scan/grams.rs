@@ -13,7 +13,7 @@
 
 use super::literals::Asked;
 use super::scratch::{BlockHits, Search};
-use crate::limits::{GRAM_BUCKET_MAX, GRAM_REACH, LITERAL_OCTETS, SCAN_BLOCK_OCTETS};
+use crate::limits::{GRAM_BUCKET_MAX, GRAM_REACH, SCAN_BLOCK_OCTETS};
 use std::hash::BuildHasher;
 
 /// Octets of a wide window, and of a narrow one.
@@ -21,21 +21,25 @@ const WIDE: usize = 8;
 const NARROW: usize = 4;
 
 /// The block in lower case, with the octets before it and room for a window at its very start.
-pub(super) const FOLDED_OCTETS: usize = WIDE + LITERAL_OCTETS + SCAN_BLOCK_OCTETS;
+pub(super) const FOLDED_OCTETS: usize = WIDE + TAIL_OCTETS + SCAN_BLOCK_OCTETS;
 
-/// Octets of the shortest literal that has an anchor.
-pub(super) const ANCHORED_OCTETS_MIN: usize = NARROW;
+/// Octets of the shortest and of the longest literal that has an anchor. The last octets of a text
+/// are kept for the longest, so it should not be very long.
+pub(super) const ANCHORED_OCTETS: std::ops::RangeInclusive<usize> = NARROW..=TAIL_OCTETS;
+
+/// Octets of a text that are kept for the next block.
+const TAIL_OCTETS: usize = 96;
 
 /// The last octets of a text, in lower case: as many as the longest literal has but one.
 #[derive(Clone, Debug)]
 pub(super) struct Tail {
-    octets: [u8; LITERAL_OCTETS],
-    length: u16,
+    octets: [u8; TAIL_OCTETS],
+    length: u8,
 }
 
 impl Default for Tail {
     fn default() -> Tail {
-        Tail { octets: [0; LITERAL_OCTETS], length: 0 }
+        Tail { octets: [0; TAIL_OCTETS], length: 0 }
     }
 }
 
@@ -44,6 +48,8 @@ impl Default for Tail {
 pub(super) struct Grams {
     wide: Anchors,
     narrow: Anchors,
+    /// How many literals it is for.
+    length: usize,
     longest: usize,
 }
 
@@ -52,24 +58,31 @@ pub(super) struct Grams {
 const CANDIDATES: usize = 32;
 
 impl Grams {
-    /// Builds the set from literals in lower case of at least [`ANCHORED_OCTETS_MIN`] octets, each
+    /// Builds the set from literals in lower case of [`ANCHORED_OCTETS`], each
     /// with its rules. Gives back those for which every bucket is full.
     pub(super) fn build<'a>(literals: Vec<Asked<'a>>) -> (Grams, Vec<Asked<'a>>) {
         // The multiplier differs from process to process, so that nobody can compute beforehand
         // which windows share a bucket. What is found does not depend on it.
         let seed = foldhash::fast::RandomState::default().hash_one("grams") | 1;
+        let asked = literals.len();
         let longest = literals.iter().map(|(literal, _)| literal.len()).max().unwrap_or(0);
         let mut crowded = Vec::new();
         let (wide, narrow): (Vec<_>, Vec<_>) =
             literals.into_iter().partition(|(literal, _)| literal.len() >= WIDE);
         let wide = Anchors::build::<WIDE>(wide, seed, &mut crowded);
         let narrow = Anchors::build::<NARROW>(narrow, seed, &mut crowded);
-        (Grams { wide, narrow, longest }, crowded)
+        let length = asked - crowded.len();
+        (Grams { wide, narrow, length, longest }, crowded)
     }
 
     /// Whether there is nothing to look for.
     pub(super) fn is_empty(&self) -> bool {
         self.wide.is_empty() && self.narrow.is_empty()
+    }
+
+    /// How many literals it is for.
+    pub(super) fn len(&self) -> usize {
+        self.length
     }
 
     /// Memory of the tables, in octets.
@@ -80,7 +93,7 @@ impl Grams {
     /// Looks at the next block of a text.
     pub(super) fn walk(&self, tail: &mut Tail, block: &[u8], search: &mut Search) {
         debug_assert!(block.len() <= SCAN_BLOCK_OCTETS);
-        let Search { hits, folded } = search;
+        let Search { hits, folded, .. } = search;
         let before = usize::from(tail.length);
         let behind = before + block.len();
         let text = &mut folded[..WIDE + behind];
@@ -95,7 +108,7 @@ impl Grams {
         }
         let kept = behind.min(self.longest.saturating_sub(1));
         tail.octets[..kept].copy_from_slice(&text[WIDE + behind - kept..]);
-        tail.length = kept as u16;
+        tail.length = kept as u8;
     }
 }
 

@@ -12,8 +12,8 @@ use crate::limits::{
 };
 use memchr::{memchr, memchr2};
 
-/// What is kept of a value's memory between messages.
-const VALUE_OCTETS_AT_REST: usize = 512;
+/// Memory for a value to begin with; a longer one takes more, which is kept for the next message.
+pub(super) const VALUE_OCTETS_AT_REST: usize = 256;
 
 /// The header block that is being read, and what it has said.
 #[derive(Debug)]
@@ -326,6 +326,7 @@ impl<W: Watch> Scanner<W> {
             return;
         }
         let part = self.part();
+        self.findings.charge(octets.len() as u64);
         let Scanner { rules, header, matches, findings, .. } = self;
         scratch::with(|scratch| {
             rules.look(&mut header.walk, octets, &mut scratch.search, |rule, place| {

@@ -48,6 +48,11 @@ impl Lanes {
         self.start
     }
 
+    /// How many literals it is for.
+    pub(super) fn len(&self) -> usize {
+        self.rules.len()
+    }
+
     /// Memory of the table, in octets.
     pub(super) fn table_octets(&self) -> usize {
         self.table.memory_usage()

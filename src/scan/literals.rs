@@ -3,9 +3,9 @@
 //! Each octet is looked at a bounded number of times, so what was found depends on the octets alone
 //! and not on how they came. A set whose full transition table stays inside the processor's caches
 //! is such a table (`lanes`); a larger one is known by windows of its literals (`grams`), but for
-//! the literals that are too short for one, or too much alike.
+//! the literals that are too short or too long for that, or too much alike.
 
-use super::grams::{ANCHORED_OCTETS_MIN, Grams, Tail};
+use super::grams::{ANCHORED_OCTETS, Grams, Tail};
 use super::lanes::{Lanes, table_octets};
 use super::scratch::Search;
 use crate::limits::{FULL_TABLE_OCTETS, SCAN_BLOCK_OCTETS};
@@ -56,7 +56,7 @@ impl Literals {
             return Some(Literals { lanes: in_table(asked)?, grams: None });
         }
         let (long, mut rest): (Vec<Asked>, Vec<Asked>) =
-            asked.into_iter().partition(|(literal, _)| literal.len() >= ANCHORED_OCTETS_MIN);
+            asked.into_iter().partition(|(literal, _)| ANCHORED_OCTETS.contains(&literal.len()));
         let (grams, crowded) = Grams::build(long);
         rest.extend(crowded);
         rest.sort_unstable();
@@ -75,10 +75,12 @@ impl Literals {
         self.lanes.is_none() && self.grams.is_none()
     }
 
-    /// Memory of the tables, in octets.
-    pub(super) fn table_octets(&self) -> usize {
-        let lanes = self.lanes.as_ref().map_or(0, Lanes::table_octets);
-        lanes + self.grams.as_ref().map_or(0, Grams::table_octets)
+    /// How many literals are in a full table and how many are known by windows, each with the octets
+    /// of the tables.
+    pub(super) fn tables(&self) -> ((usize, usize), (usize, usize)) {
+        let lanes = self.lanes.as_ref().map(|lanes| (lanes.len(), lanes.table_octets()));
+        let grams = self.grams.as_ref().map(|grams| (grams.len(), grams.table_octets()));
+        (lanes.unwrap_or_default(), grams.unwrap_or_default())
     }
 
     /// Looks at the next block of a text, of at most [`SCAN_BLOCK_OCTETS`]. What is found is in
@@ -148,7 +150,7 @@ mod tests {
         let (mut state, mut start, mut all) = (literals.start(), 0, Firsts::new());
         for block in pieces.into_iter().flat_map(|piece| piece.chunks(SCAN_BLOCK_OCTETS)) {
             scratch::with(|scratch| {
-                scratch.search.hits.prepare(usize::from(u16::MAX) + 1);
+                scratch.search.hits.prepare(usize::from(u16::MAX) + 1, 0);
                 literals.walk(&mut state, block, &mut scratch.search);
                 scratch.search.hits.drain(|rule, hits| {
                     all.push((rule, start + hits.first as usize + 1));
@@ -284,7 +286,7 @@ mod tests {
             let set = set(list);
             let octets: Vec<&[u8]> = set.iter().map(|(literal, _)| literal.as_slice()).collect();
             let foretold = table_octets(&octets);
-            let real = Literals::compile_within(usize::MAX, &set).unwrap().table_octets();
+            let real = Literals::compile_within(usize::MAX, &set).unwrap().tables().0.1;
             // The real one also counts its lists of matches and of literal lengths.
             assert!(foretold <= real + 256 && real <= foretold + 1024, "{foretold} for {real}");
         }
@@ -300,7 +302,8 @@ mod tests {
         let set = set((0..16_000).map(|_| (0..16).map(|_| octet()).collect::<Vec<u8>>()));
         let literals = Literals::compile(&set).unwrap();
         assert!(literals.grams.is_some() && literals.lanes.is_none());
-        assert!(literals.table_octets() < 2 << 20, "{}", literals.table_octets());
+        let (full, windows) = literals.tables();
+        assert!(full.1 + windows.1 < 2 << 20, "{full:?} {windows:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::limits::COMMENT_DEPTH_MAX;
 /// Writes a value without its comments and its quoting into `out`, and counts its mailboxes. `None`
 /// when the value cannot be read as a list of mailboxes.
 pub(super) fn bare(value: &[u8], out: &mut Vec<u8>) -> Option<usize> {
-    let mut list = List { inside: Inside::Text, escaped: false, angles: 0, has_text: false };
+    let mut list = List::default();
     let (mut mailboxes, mut well_formed) = (0, true);
     let mut depth = 0u32;
     for octet in value.iter().copied() {
@@ -36,6 +36,7 @@ pub(super) fn bare(value: &[u8], out: &mut Vec<u8>) -> Option<usize> {
                 well_formed &= list.angles <= 1;
                 mailboxes += usize::from(list.has_text);
                 (list.angles, list.has_text) = (0, false);
+                list.in_group &= octet != b';';
                 out.push(octet);
             }
             (b'<', Inside::Text) => {
@@ -44,9 +45,9 @@ pub(super) fn bare(value: &[u8], out: &mut Vec<u8>) -> Option<usize> {
                 out.push(octet);
             }
             (b':', Inside::Text) => {
-                // A group: what stood before is its name, or two addresses are glued together.
-                well_formed &= list.angles == 0;
-                list.has_text = false;
+                // RFC 5322 3.4: a group, which holds no other, and what stood before is its name.
+                well_formed &= list.angles == 0 && !list.in_group;
+                (list.in_group, list.has_text) = (true, false);
                 out.push(octet);
             }
             _ => {
@@ -62,16 +63,19 @@ pub(super) fn bare(value: &[u8], out: &mut Vec<u8>) -> Option<usize> {
 }
 
 /// Where in a list of mailboxes a reader stands.
+#[derive(Default)]
 struct List {
     inside: Inside,
     escaped: bool,
     /// Opening angle brackets of the mailbox.
     angles: u32,
     has_text: bool,
+    in_group: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Inside {
+    #[default]
     Text,
     Quotes,
 }
@@ -94,6 +98,7 @@ mod tests {
             ("a@b,", "a@b,", Some(1)),
             ("group: a@b, c@d;", "group: a@b, c@d;", Some(2)),
             ("undisclosed:;", "undisclosed:;", Some(0)),
+            ("a:b:c@d;", "a:b:c@d;", None),
             ("<a@x>:<b@y>", "<a@x>:<b@y>", None),
             ("<a@x><b@y>", "<a@x><b@y>", None),
             ("a\0@b", "a\0@b", None),

@@ -6,37 +6,54 @@
 //! [`Findings`]: tags with a score, and where they were found. It knows nothing of recipients.
 //!
 //! The octets go two ways. The raw walk takes them as they come. The reading of the structure
-//! (`header`, then `structure`, then `decode`) is a flat machine of `Place`s that can stop after
+//! (`header`, then `structure`, then `leaf`) is a flat machine of `Place`s that can stop after
 //! every octet: it looks for line ends, holds back at most the start of one line until it is known
 //! what the line is, and never goes back.
 
 mod charset;
+mod compile;
 mod content_type;
+mod cost;
 mod decode;
 mod fields;
 mod findings;
+mod frames;
 mod grams;
 mod header;
+mod hosts;
 mod lanes;
+mod leaf;
+mod lent;
+mod links;
 mod literals;
 mod mailboxes;
 mod names;
+mod regexes;
+mod rule_error;
 mod rules;
 mod scratch;
+mod sniff;
 mod structure;
 mod visible;
+mod windows;
 mod words;
 
 pub use content_type::{Encoding, MediaType};
+pub use cost::{Cost, Tables};
 pub use findings::{Findings, Hit, Score, Surface, TagId, TagSet, Tags};
-pub use rules::{RuleError, RuleSpec, Rules};
+pub use lent::LentScanner;
+pub use rule_error::RuleError;
+pub use rules::{Condition, RuleSpec, Rules};
 
 use crate::limits::LINE_HELD_OCTETS;
+use frames::Frames;
 use header::HeaderBlock;
+use leaf::Beside;
 use literals::WalkState;
 use std::cell::Cell;
 use std::sync::Arc;
-use structure::{Extra, Frames, Leaf};
+use structure::{Extra, Leaf};
+use windows::{Asked, Expressions};
 
 /// The scan of one message.
 ///
@@ -81,6 +98,11 @@ pub struct Scanner<W: Watch = Unwatched> {
     parts: u32,
     /// `From` fields of the message's own header.
     from_fields: u32,
+    /// Expressions on header fields, on leaves, and on what is visible of them.
+    asked: Asked,
+    in_leaves: Expressions,
+    in_visible: Expressions,
+    beside: Beside,
 }
 
 /// Where the reading of the structure stands. Each is a state in which any octet may come.
@@ -131,6 +153,10 @@ impl<W: Watch> Scanner<W> {
             extra: None,
             parts: 0,
             from_fields: 0,
+            asked: Asked::default(),
+            in_leaves: Expressions::default(),
+            in_visible: Expressions::default(),
+            beside: Beside::default(),
             rules,
         };
         scanner.begin();
@@ -139,6 +165,7 @@ impl<W: Watch> Scanner<W> {
 
     /// Takes the next content octets: un-stuffed, in any cut, with CRLF or bare LF line ends.
     pub fn feed(&mut self, content: &[u8]) {
+        self.findings.charge(content.len() as u64);
         FED.set(FED.get() + content.len() as u64);
         if self.rules.ask(Surface::Raw) {
             let Scanner { rules, raw, matches, findings, offset, .. } = self;
@@ -167,11 +194,17 @@ impl<W: Watch> Scanner<W> {
     pub fn finish(&mut self) -> Findings {
         self.end_of_content();
         self.count_senders();
+        for asked in [&self.asked, &self.in_leaves.asked, &self.in_visible.asked] {
+            self.findings.charge(asked.units());
+            if asked.is_spent {
+                self.findings.add(Tags::BUDGET_SPENT, Score::ZERO);
+            }
+        }
         let mut findings = std::mem::take(&mut self.findings);
         // Tags and scores are added in the order of the rules, not of their hits, so that they do
         // not depend on which surface was walked first.
         for (rule, index) in self.rules.rules().iter().zip(0..) {
-            if !self.matches.any(index) {
+            if !rule.holds(self.matches.any(index), findings.tags()) {
                 continue;
             }
             if rule.observe {
@@ -188,6 +221,11 @@ impl<W: Watch> Scanner<W> {
         self.rules = rules;
         self.findings = Findings::default();
         self.begin();
+    }
+
+    /// Waits for [`Scanner::reset`] with these rules instead of its own.
+    fn rest(&mut self, rules: Arc<Rules>) {
+        self.rules = rules;
     }
 
     /// What watches the scan.
@@ -208,6 +246,10 @@ impl<W: Watch> Scanner<W> {
         self.extra = None;
         self.parts = 0;
         self.from_fields = 0;
+        self.asked = Asked::default();
+        self.in_leaves = Expressions::default();
+        self.in_visible = Expressions::default();
+        self.beside.prepare(&self.rules);
         self.line.clear();
         self.begin_header(MediaType::TEXT_PLAIN, true);
     }
@@ -341,14 +383,22 @@ impl<W: Watch> Watch for &mut W {
 enum Stream {
     Raw,
     Header,
-    /// What is made of header fields.
+    /// What is made of header fields, and digests: what is told at once and in order.
     Fields,
     Leaf,
     Extra,
     Visible,
+    /// What expressions find in leaves, and in what is visible of them: it is found later than what
+    /// literals find in the same octets.
+    LeafExpressions,
+    VisibleExpressions,
+    /// The links and hosts of leaves, and their types by their first octets: a place of each is not
+    /// known, so they are noted at the leaf's start.
+    Links,
+    Sniffed,
 }
 
-const STREAMS: usize = 6;
+const STREAMS: usize = 10;
 
 /// Which rules have hit, a bit for each rule on each stream.
 #[derive(Debug, Default)]

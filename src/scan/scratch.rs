@@ -5,7 +5,7 @@
 
 use super::decode::DECODED_STEP_OCTETS;
 use super::grams::FOLDED_OCTETS;
-use crate::limits::{SCAN_BLOCK_OCTETS, SCAN_SEGMENT_OCTETS};
+use crate::limits::SCAN_SEGMENT_OCTETS;
 use std::cell::RefCell;
 
 thread_local! {
@@ -29,13 +29,19 @@ pub(super) struct Scratch {
 pub(super) struct Search {
     /// What the rules found in the block.
     pub hits: BlockHits,
+    /// Expressions whose gates were found, each with the segments.
+    pub gates: Vec<(u16, u64)>,
     /// The block in lower case, behind the octets before it.
     pub folded: Box<[u8; FOLDED_OCTETS]>,
 }
 
 impl Scratch {
     fn new() -> Scratch {
-        let search = Search { hits: BlockHits::default(), folded: Box::new([0; FOLDED_OCTETS]) };
+        let search = Search {
+            hits: BlockHits::default(),
+            gates: Vec::new(),
+            folded: Box::new([0; FOLDED_OCTETS]),
+        };
         let plain = Box::new([0; DECODED_STEP_OCTETS]);
         Scratch { plain, text: Vec::new(), other: Vec::new(), search }
     }
@@ -52,6 +58,8 @@ pub(super) fn with<R>(use_it: impl FnOnce(&mut Scratch) -> R) -> R {
 pub(super) struct BlockHits {
     of_rule: Vec<RuleHits>,
     touched: Vec<u16>,
+    /// Where in its segment the block begins.
+    phase: usize,
 }
 
 /// The hits of one rule in a block.
@@ -63,11 +71,11 @@ pub(super) struct RuleHits {
     pub segments: u64,
 }
 
-const _: () = assert!(SCAN_BLOCK_OCTETS / SCAN_SEGMENT_OCTETS <= 64);
-
 impl BlockHits {
-    /// Makes room for rules of these numbers. Allocates only when there were never so many.
-    pub(super) fn prepare(&mut self, rules: usize) {
+    /// Makes room for rules of these numbers, and says where in its segment the block begins.
+    /// Allocates only when there were never so many rules.
+    pub(super) fn prepare(&mut self, rules: usize, phase: usize) {
+        self.phase = phase;
         // A scan that panicked may have left some.
         self.drain(|_, _| {});
         if self.of_rule.len() < rules {
@@ -85,13 +93,13 @@ impl BlockHits {
             hits.first = place as u32;
         }
         hits.first = hits.first.min(place as u32);
-        hits.segments |= 1 << (place / SCAN_SEGMENT_OCTETS);
+        hits.segments |= 1 << ((self.phase + place) / SCAN_SEGMENT_OCTETS);
     }
 
     /// Gives each rule that hit, in the order of the first places, and forgets it.
     #[inline]
     pub(super) fn drain(&mut self, mut each: impl FnMut(u16, RuleHits)) {
-        let BlockHits { of_rule, touched } = self;
+        let BlockHits { of_rule, touched, .. } = self;
         if touched.is_empty() {
             return;
         }

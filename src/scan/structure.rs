@@ -1,153 +1,16 @@
-//! The part tree: delimiters, open multiparts, and the leaves between them.
+//! The part tree: delimiters, and the leaves between them.
 //!
-//! Open multiparts and messages lie on a stack of fixed depth. A line of a body is compared with
+//! Open multiparts and messages lie on a stack of fixed depth (`frames`). A line of a body is compared with
 //! their boundaries only when it begins with two dashes, and the line end before it is held back
 //! until then, since it belongs to the delimiter. Everything else is leaf octets, which go to the
 //! leaf's decoder in slices as large as they came.
 
-use super::charset::ToUtf8;
 use super::content_type::{Boundary, Charset, ContentType, Encoding, MediaType};
-use super::decode::{DECODED_STEP_OCTETS, Decoder};
-use super::literals::WalkState;
-use super::rules::Rules;
-use super::scratch::{self, Scratch, Search};
-use super::visible::Visible;
-use super::{Findings, Hit, Matches, PartBegins, PartKind, Place, Scanner, Stream};
-use super::{Surface, Tags, Watch};
-use crate::limits::{
-    BOUNDARY_OCTETS, DECODE_STEP_OCTETS, LINE_HELD_OCTETS, MIME_DEPTH_MAX, MIME_PARTS_MAX,
-};
+use super::frames::{Delimiter, is_padding};
+use super::leaf::{Reading, Sink, Views};
+use super::{PartBegins, PartKind, Place, Scanner, Stream, Tags, Watch};
+use crate::limits::{BOUNDARY_OCTETS, LINE_HELD_OCTETS, MIME_PARTS_MAX};
 use memchr::memchr;
-
-// ---- open parts -----------------------------------------------------------------------------
-
-/// The multiparts and messages that are open, outermost first.
-#[derive(Debug)]
-pub(super) struct Frames {
-    frames: Vec<Frame>,
-    boundaries: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Frame {
-    part: u32,
-    /// None for a message, which ends with what it lies in.
-    boundary: Option<Boundary>,
-    /// The same multipart as the frame before it, under the other boundary that it named.
-    twin: bool,
-    digest: bool,
-    /// Its close delimiter was seen.
-    closed: bool,
-}
-
-/// What a line that begins with two dashes is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Delimiter {
-    /// Text.
-    No,
-    /// Text that begins like a delimiter; RFC 2046 5.1.1 would even have it taken for one.
-    Nearly,
-    /// The delimiter of a frame, or its close delimiter.
-    Of { frame: usize, close: bool },
-}
-
-impl Default for Frames {
-    fn default() -> Frames {
-        Frames { frames: Vec::with_capacity(MIME_DEPTH_MAX), boundaries: 0 }
-    }
-}
-
-impl Frames {
-    pub(super) fn clear(&mut self) {
-        self.frames.clear();
-        self.boundaries = 0;
-    }
-
-    /// Memory that the stack takes, in octets.
-    #[cfg(test)]
-    pub(super) fn octets(&self) -> usize {
-        self.frames.capacity() * size_of::<Frame>()
-    }
-
-    /// Whether a line could be a delimiter at all.
-    pub(super) fn has_boundary(&self) -> bool {
-        self.boundaries > 0
-    }
-
-    pub(super) fn check_invariants(&self) {
-        debug_assert!(self.frames.len() <= MIME_DEPTH_MAX);
-        debug_assert!(
-            self.boundaries == self.frames.iter().filter(|f| f.boundary.is_some()).count()
-        );
-        debug_assert!(self.frames.first().is_none_or(|frame| !frame.twin));
-    }
-
-    /// How many parts are open.
-    fn depth(&self) -> usize {
-        self.frames.iter().filter(|frame| !frame.twin).count()
-    }
-
-    fn has_room_for(&self, boundaries: usize) -> bool {
-        self.frames.len() + boundaries.max(1) <= MIME_DEPTH_MAX
-    }
-
-    fn push_message(&mut self, part: u32) {
-        let frame = Frame { part, boundary: None, twin: false, digest: false, closed: false };
-        self.frames.push(frame);
-    }
-
-    fn push_multipart(&mut self, part: u32, content_type: &ContentType) {
-        let digest = content_type.media_type.is_digest();
-        for (index, boundary) in content_type.boundaries.into_iter().flatten().enumerate() {
-            let (boundary, twin) = (Some(boundary), index > 0);
-            self.frames.push(Frame { part, boundary, twin, digest, closed: false });
-            self.boundaries += 1;
-        }
-    }
-
-    fn pop(&mut self) -> Option<Frame> {
-        let frame = self.frames.pop()?;
-        self.boundaries -= usize::from(frame.boundary.is_some());
-        Some(frame)
-    }
-
-    /// How many frames stay when a delimiter of `frame` is met: those up to it, and its twin.
-    fn kept_by(&self, frame: usize) -> usize {
-        let twin = self.frames.get(frame + 1).is_some_and(|next| next.twin);
-        frame + 1 + usize::from(twin)
-    }
-
-    /// What a line is, from its two dashes on. A line without its end is one that is longer than
-    /// what is held. Inner boundaries are tried before outer ones, open ones before closed ones.
-    fn judge(&self, line: &[u8]) -> Delimiter {
-        let Some(rest) = line.strip_prefix(b"--") else { return Delimiter::No };
-        let end = rest.iter().rposition(|octet| !is_padding(*octet)).map_or(0, |last| last + 1);
-        let rest = &rest[..end];
-        let mut nearly = false;
-        for closed in [false, true] {
-            for (index, frame) in self.frames.iter().enumerate().rev() {
-                let Some(boundary) = frame.boundary.filter(|_| frame.closed == closed) else {
-                    continue;
-                };
-                let Some(tail) = rest.strip_prefix(boundary.octets()) else { continue };
-                if tail.is_empty() || boundary.is_cut() {
-                    return Delimiter::Of { frame: index, close: false };
-                }
-                if tail == b"--" {
-                    return Delimiter::Of { frame: index, close: true };
-                }
-                // With an empty boundary every line of dashes would nearly be one.
-                nearly |= !boundary.octets().is_empty();
-            }
-        }
-        if nearly { Delimiter::Nearly } else { Delimiter::No }
-    }
-}
-
-/// RFC 2046 5.1.1: a delimiter may be followed by `transport-padding := *LWSP-char`.
-fn is_padding(octet: u8) -> bool {
-    matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
-}
 
 // ---- leaves ---------------------------------------------------------------------------------
 
@@ -155,30 +18,8 @@ fn is_padding(octet: u8) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Leaf {
     reading: Option<Reading>,
+    views: Views,
     held: LineEnd,
-}
-
-/// One way to read octets: with a decoder, and a walk of the decoded octets.
-#[derive(Debug)]
-struct Reading {
-    decoder: Decoder,
-    walk: WalkState,
-    stream: Stream,
-    part: u32,
-    is_text: bool,
-    /// The content offset behind what was read.
-    behind: u64,
-    shown: Option<Shown>,
-}
-
-/// The making visible of a text leaf, for rules that ask for it.
-#[derive(Debug)]
-struct Shown {
-    to_utf8: ToUtf8,
-    visible: Visible,
-    walk: WalkState,
-    /// The content offset at which the leaf begins.
-    start: u64,
 }
 
 /// A line end that is held until the line after it is known to be no delimiter.
@@ -227,204 +68,6 @@ pub(super) struct Extra {
     frames: usize,
     /// The offset at which it ends, once that is known.
     end: Option<u64>,
-}
-
-/// What a reading asks, and what it reports to.
-struct Sink<'a, W> {
-    rules: &'a Rules,
-    matches: &'a mut Matches,
-    findings: &'a mut Findings,
-    watch: &'a mut W,
-}
-
-impl Reading {
-    fn new(encoding: Encoding, rules: &Rules, stream: Stream, part: u32) -> Reading {
-        Reading {
-            decoder: Decoder::new(encoding),
-            walk: rules.literals().start(),
-            stream,
-            part,
-            is_text: true,
-            behind: 0,
-            shown: None,
-        }
-    }
-
-    /// The reading of a leaf that begins at the content offset `start`.
-    fn of_leaf(
-        encoding: Encoding,
-        rules: &Rules,
-        part: u32,
-        content_type: &ContentType,
-        start: u64,
-    ) -> Reading {
-        let media_type = &content_type.media_type;
-        let shown = (media_type.is_text() && rules.ask_visible()).then(|| Shown {
-            to_utf8: ToUtf8::from_charset(content_type.charset),
-            visible: Visible::new(media_type.is_html()),
-            walk: rules.literals().start(),
-            start,
-        });
-        let reading = Reading::new(encoding, rules, Stream::Leaf, part);
-        Reading { is_text: media_type.is_text(), behind: start, shown, ..reading }
-    }
-
-    fn is_encoded(&self) -> bool {
-        !matches!(self.decoder, Decoder::Identity)
-    }
-
-    /// Reads octets whose first one lies at the content offset `start`.
-    fn read<W: Watch>(&mut self, octets: &[u8], start: u64, sink: &mut Sink<'_, W>) {
-        self.behind = start + octets.len() as u64;
-        if !self.is_encoded() {
-            scratch::with(|Scratch { text, search, .. }| {
-                self.plain(octets, search, sink, |place| start + place as u64);
-                self.show(octets, text, search, sink);
-            });
-            return;
-        }
-        scratch::with(|Scratch { plain, text, search, .. }| {
-            let mut start = start;
-            for piece in octets.chunks(DECODE_STEP_OCTETS) {
-                let before = self.decoder.clone();
-                let length = self.decoder.step(piece, plain);
-                let mut wire = WirePlaces { decoder: before, wire: piece, start, plain: 0 };
-                self.plain(&plain[..length], search, sink, |place| wire.offset_of(place));
-                self.show(&plain[..length], text, search, sink);
-                start += piece.len() as u64;
-            }
-        });
-    }
-
-    /// Makes decoded octets visible, and looks at what is to be seen.
-    fn show<W: Watch>(
-        &mut self,
-        octets: &[u8],
-        text: &mut Vec<u8>,
-        search: &mut Search,
-        sink: &mut Sink<'_, W>,
-    ) {
-        let Some(shown) = &mut self.shown else { return };
-        for block in octets.chunks(SHOWN_OCTETS) {
-            text.clear();
-            shown.to_utf8.convert(block, |utf8| shown.visible.read(utf8, text));
-            shown.look(self.part, text, search, sink);
-        }
-    }
-
-    /// The leaf has ended, and so what is visible of it.
-    fn show_end<W: Watch>(
-        &mut self,
-        text: &mut Vec<u8>,
-        search: &mut Search,
-        sink: &mut Sink<'_, W>,
-    ) {
-        let Some(shown) = &mut self.shown else { return };
-        text.clear();
-        shown.to_utf8.finish(|utf8| shown.visible.read(utf8, text));
-        shown.visible.finish(text);
-        shown.look(self.part, text, search, sink);
-    }
-
-    fn finish<W: Watch>(&mut self, sink: &mut Sink<'_, W>) {
-        scratch::with(|Scratch { plain, text, search, .. }| {
-            let length = self.decoder.finish(plain);
-            let last = self.behind.saturating_sub(1);
-            self.plain(&plain[..length], search, sink, |_| last);
-            self.show(&plain[..length], text, search, sink);
-            self.show_end(text, search, sink);
-        });
-        if self.decoder.dirty() && self.stream == Stream::Leaf {
-            sink.findings.add(Tags::DECODE_DIRTY, super::Score::ZERO);
-        }
-    }
-
-    /// Decoded octets. `offset_of` tells on which content octet one of them was complete; it is
-    /// asked for places in their order.
-    #[inline]
-    fn plain<W: Watch>(
-        &mut self,
-        octets: &[u8],
-        search: &mut Search,
-        sink: &mut Sink<'_, W>,
-        mut offset_of: impl FnMut(usize) -> u64,
-    ) {
-        if self.stream == Stream::Leaf && !octets.is_empty() {
-            sink.watch.decoded(self.part, octets);
-        }
-        if !sink.rules.ask_decoded(self.is_encoded()) {
-            return;
-        }
-        let (stream, part, is_text) = (self.stream, self.part, self.is_text);
-        let Sink { rules, matches, findings, .. } = sink;
-        rules.look(&mut self.walk, octets, search, |rule, place| {
-            let surface = match is_text {
-                true if rules.asks(rule, Surface::Text) => Surface::Text,
-                _ if rules.asks(rule, Surface::Part) => Surface::Part,
-                _ => return,
-            };
-            if matches.first(stream, rule) {
-                findings.note(Hit { rule, surface, part, offset: offset_of(place) });
-            }
-        });
-    }
-}
-
-impl Shown {
-    fn look<W: Watch>(
-        &mut self,
-        part: u32,
-        text: &[u8],
-        search: &mut Search,
-        sink: &mut Sink<'_, W>,
-    ) {
-        let Sink { rules, matches, findings, .. } = sink;
-        let offset = self.start;
-        rules.look(&mut self.walk, text, search, |rule, _| {
-            let asked = [Surface::Visible, Surface::Text].map(|surface| rules.asks(rule, surface));
-            if asked.contains(&true) && matches.first(Stream::Visible, rule) {
-                findings.note(Hit { rule, surface: Surface::Visible, part, offset });
-            }
-        });
-    }
-}
-
-/// Finds the wire octets with which decoded octets were complete, by decoding a piece once more.
-/// It goes on from place to place, so all that are asked for cost one more decoding of the piece,
-/// and a rule asks once a message.
-struct WirePlaces<'a> {
-    decoder: Decoder,
-    wire: &'a [u8],
-    start: u64,
-    /// Decoded octets behind.
-    plain: usize,
-}
-
-/// Octets that are made visible at once: what becomes of them, three times as many at most, is then
-/// still near.
-const SHOWN_OCTETS: usize = 4 * 1024;
-
-/// Octets that are decoded at once while a place is looked for.
-const LOOKED_THROUGH_OCTETS: usize = 64;
-
-impl WirePlaces<'_> {
-    fn offset_of(&mut self, plain_place: usize) -> u64 {
-        let mut plain = [0; DECODED_STEP_OCTETS];
-        while self.plain <= plain_place && !self.wire.is_empty() {
-            let before = self.decoder.clone();
-            let mut taken = self.wire.len().min(LOOKED_THROUGH_OCTETS);
-            let mut came = self.decoder.step(&self.wire[..taken], &mut plain);
-            if self.plain + came > plain_place && taken > 1 {
-                self.decoder = before;
-                taken = 1;
-                came = self.decoder.step(&self.wire[..1], &mut plain);
-            }
-            self.plain += came;
-            self.wire = &self.wire[taken..];
-            self.start += taken as u64;
-        }
-        self.start.saturating_sub(1)
-    }
 }
 
 // ---- bodies ---------------------------------------------------------------------------------
@@ -485,8 +128,11 @@ impl<W: Watch> Scanner<W> {
                 if content_type.charset == Charset::Unknown && media_type.is_text() {
                     self.tag(Tags::CHARSET_UNKNOWN);
                 }
-                let reading = Reading::of_leaf(encoding, &self.rules, part, &content_type, start);
-                self.leaf.reading = Some(reading);
+                let rules = &self.rules;
+                let (reading, views) =
+                    Reading::of_leaf(encoding, rules, part, &content_type, start);
+                (self.leaf.reading, self.leaf.views) = (Some(reading), views);
+                self.beside.begin_leaf();
             }
             PartKind::Multipart => self.frames.push_multipart(part, &content_type),
             PartKind::Message => {
@@ -643,6 +289,7 @@ impl<W: Watch> Scanner<W> {
     fn header_line_with_dash(&mut self, line: &[u8], behind: u64) {
         self.place = Place::HeaderLine;
         let (dash, rest) = line.split_at(1.min(line.len()));
+        self.extra_catches_up(dash, behind - line.len() as u64);
         self.line.hold(dash);
         self.read_again(rest, behind);
     }
@@ -722,8 +369,8 @@ impl<W: Watch> Scanner<W> {
 
     fn end_leaf(&mut self) {
         let Some(mut reading) = self.leaf.reading.take() else { return };
-        let Scanner { rules, matches, findings, watch, .. } = self;
-        reading.finish(&mut Sink { rules, matches, findings, watch });
+        let mut views = std::mem::take(&mut self.leaf.views);
+        reading.finish(&mut self.sink(&mut views));
         self.watch.part_ends(reading.part);
     }
 
@@ -745,12 +392,42 @@ impl<W: Watch> Scanner<W> {
     }
 
     fn leaf_octets(&mut self, octets: &[u8], start: u64) {
-        let Some(reading) = &mut self.leaf.reading else { return };
+        let Scanner { leaf, rules, matches, findings, in_leaves, in_visible, watch, .. } = self;
+        let Some(reading) = &mut leaf.reading else { return };
         if octets.is_empty() {
             return;
         }
-        let Scanner { rules, matches, findings, watch, .. } = self;
-        reading.read(octets, start, &mut Sink { rules, matches, findings, watch });
+        let (asked, beside, views) = (&mut self.asked, &mut self.beside, &mut leaf.views);
+        reading.read(
+            octets,
+            start,
+            &mut Sink {
+                rules,
+                matches,
+                findings,
+                in_leaves,
+                in_visible,
+                asked,
+                views,
+                beside,
+                watch,
+            },
+        );
+    }
+
+    /// What a reading asks and reports to, when it is taken out of the scanner.
+    fn sink<'a>(&'a mut self, views: &'a mut Views) -> Sink<'a, W> {
+        Sink {
+            rules: &self.rules,
+            matches: &mut self.matches,
+            findings: &mut self.findings,
+            in_leaves: &mut self.in_leaves,
+            in_visible: &mut self.in_visible,
+            asked: &mut self.asked,
+            views,
+            beside: &mut self.beside,
+            watch: &mut self.watch,
+        }
     }
 
     // ---- second readings --------------------------------------------------------------------
@@ -773,25 +450,25 @@ impl<W: Watch> Scanner<W> {
 
     /// Gives the second reading what it does not have yet of octets that begin at `start`.
     fn extra_catches_up(&mut self, octets: &[u8], start: u64) {
-        let Some(extra) = &mut self.extra else { return };
+        let Some(mut extra) = self.extra.take() else { return };
         let behind = start + octets.len() as u64;
         let to = extra.end.unwrap_or(behind).min(behind);
         let from = extra.next.max(start);
         if from < to {
             let octets = &octets[(from - start) as usize..(to - start) as usize];
-            let Scanner { rules, matches, findings, watch, .. } = self;
-            extra.reading.read(octets, from, &mut Sink { rules, matches, findings, watch });
+            extra.reading.read(octets, from, &mut self.sink(&mut Views::default()));
             extra.next = to;
         }
-        if extra.end.is_some_and(|end| end <= behind) {
+        let is_over = extra.end.is_some_and(|end| end <= behind);
+        self.extra = Some(extra);
+        if is_over {
             self.end_extra();
         }
     }
 
     fn end_extra(&mut self) {
         let Some(mut extra) = self.extra.take() else { return };
-        let Scanner { rules, matches, findings, watch, .. } = self;
-        extra.reading.finish(&mut Sink { rules, matches, findings, watch });
+        extra.reading.finish(&mut self.sink(&mut Views::default()));
     }
 }
 

@@ -514,6 +514,197 @@ fn an_observed_rule_is_noted_and_decides_nothing() {
 }
 
 #[test]
+fn expressions_are_found_on_every_surface_but_raw() {
+    let surfaces = Surface::ALL.into_iter().filter(|surface| *surface != Surface::Raw);
+    for surface in surfaces {
+        let expression = RuleSpec {
+            literals: vec![],
+            regexes: vec![r"(?i)\bvia[g-i]ra\b".into(), "[0-9]{4}-nothing".into()],
+            fields: vec![b"x-s".to_vec()],
+            ..rule("found", "", &[surface])
+        };
+        let rules = compile(std::slice::from_ref(&expression));
+        let value = match surface {
+            Surface::Subject | Surface::Header => "Subject: a =?utf-8?Q?VIAgra?=\r\n",
+            Surface::From => "From: viagra <a@b>\r\n",
+            Surface::To => "To: a@viagra.example\r\n",
+            Surface::ReplyTo => "Reply-To: \"vi\\agra\" <a@b>\r\n",
+            Surface::Field => "X-S: viagra\r\n",
+            Surface::Name => "Content-Disposition: inline; filename*0=via; filename*1=gra\r\n",
+            Surface::Type => "Content-Type: image/viagra\r\n",
+            _ => "",
+        };
+        let body = match surface {
+            Surface::Url => "at http://a.example/viagra?",
+            _ if value.is_empty() => "is viagra=\r\n=2E",
+            _ => "viagras",
+        };
+        let encoding = "Content-Transfer-Encoding: quoted-printable\r\n";
+        let message = format!("{value}{encoding}\r\n{body}");
+        let (findings, _, _) = scan_in_every_cut(&rules, message.as_bytes());
+        assert_eq!(tags_of(&rules, &findings), "found", "{surface:?}");
+        let without = message.replace("gra", "pra");
+        assert_eq!(tags_of(&rules, &scan(&rules, [without.as_bytes()]).0), "", "{surface:?}");
+        // Another surface than the one that is asked for says nothing.
+        let in_body = [Surface::Text, Surface::Visible, Surface::Part, Surface::Url];
+        if !in_body.contains(&surface) && surface != Surface::Header {
+            let other = compile(&[RuleSpec { surfaces: vec![Surface::Visible], ..expression }]);
+            assert_eq!(tags_of(&other, &scan(&other, [message.as_bytes()]).0), "", "{surface:?}");
+        }
+    }
+}
+
+#[test]
+fn a_spent_budget_is_a_tag_and_the_same_in_any_cut() {
+    // Each segment holds every gate and no match, which is all that a sender can do.
+    let regexes: Vec<String> = (0..64).map(|number| format!("gate{number:02}[0-9]{{9}}")).collect();
+    let gates: String = (0..64).map(|number| format!("gate{number:02}")).collect();
+    let dear = RuleSpec { literals: vec![], regexes, ..rule("dear", "", &[Surface::Text]) };
+    let rules = compile(&[dear, rule("late", "late", &[Surface::Part])]);
+    let cheap = format!("\r\n{gates}123456789");
+    let (findings, _, _) = scan(&rules, [cheap.as_bytes()]);
+    assert_eq!(tags_of(&rules, &findings), "dear");
+    let flood = format!("\r\n{}late", gates.repeat(200));
+    let whole = scan(&rules, [flood.as_bytes()]);
+    assert_eq!(tags_of(&rules, &whole.0), "scan-budget-spent late");
+    for piece in [1, 100, 4096, 30_000] {
+        assert!(whole == scan(&rules, flood.as_bytes().chunks(piece)), "pieces of {piece}");
+    }
+    let cost = rules.cost();
+    let bound = cost.units_at_once + cost.units_an_octet * flood.len() as u64;
+    assert!(whole.0.units() <= bound, "{} of {bound}", whole.0.units());
+}
+
+/// A dash may begin a delimiter, and is held; here it is a base64 digit of the second reading.
+#[test]
+fn a_second_reading_has_every_dash() {
+    let rules = compile(&[rule("found", "viagra", &[Surface::Part])]);
+    let message = "Content-Transfer-Encoding: base64\n\
+                   Content-Type: multipart/mixed; boundary=b\n\n--b\n-dmlhZ3Jh\n";
+    let (findings, _, _) = scan_in_every_cut(&rules, message.as_bytes());
+    assert_eq!(tags_of(&rules, &findings), "mime-ambiguous found");
+}
+
+#[test]
+fn hosts_are_looked_up_where_their_rules_look() {
+    let listed = |tag: &str, surfaces: &[Surface]| RuleSpec {
+        literals: vec![],
+        domains: vec![b"Evil.example".to_vec()],
+        networks: vec!["192.0.2.0/24".parse().unwrap()],
+        fields: vec![b"received".to_vec()],
+        ..rule(tag, "", surfaces)
+    };
+    let rules = compile(&[
+        listed("text", &[Surface::Text]),
+        listed("url", &[Surface::Url]),
+        listed("from", &[Surface::From]),
+        listed("received", &[Surface::Field]),
+        rule("link", "/get?", &[Surface::Url]),
+        RuleSpec { regexes: vec!["^https".into()], ..rule("tls", "//nothing", &[Surface::Url]) },
+    ]);
+    let table = [
+        ("\nsee www.EVIL.example.", "text"),
+        ("\nsee notevil.example or evil.example.com", ""),
+        ("\nhttp://192.0.2.7/get?a=1 here", "text url link"),
+        ("\n/get?a=1 https:// ", "tls"),
+        ("Content-Type: text/html\n\n<a href='https://x.evil.example/'>a</a>", "text url tls"),
+        ("Content-Transfer-Encoding: base64\n\naHR0cDovL2V2aWwuZXhhbXBsZQ==\n", "text url"),
+        ("Content-Transfer-Encoding: quoted-printable\n\nhttp://evil=2Eexam=\nple", "text url"),
+        ("Content-Type: image/png\n\nhttp://evil.example", ""),
+        ("From: =?utf-8?q?x=40evil=2Eexample?= <a@b.example>\n\n", "from"),
+        ("Received: from [192.0.2.255] by x\n\n", "received"),
+        ("Received: from [192.0.3.255] by x\n\n", ""),
+    ];
+    for (message, tags) in table {
+        let (findings, _, _) = scan_in_every_cut(&rules, message.as_bytes());
+        let found = tags_of(&rules, &findings).replace("from-ambiguous", "");
+        assert_eq!(found.trim(), tags, "{message}");
+    }
+}
+
+#[test]
+fn a_type_is_what_is_declared_and_what_the_first_octets_tell() {
+    let rules = compile(&[
+        rule("program", "portable-executable", &[Surface::Type]),
+        rule("pdf", "application/pdf", &[Surface::Type]),
+    ]);
+    let table = [
+        ("Content-Type: application/pdf\n\nwords", "pdf"),
+        ("Content-Type: text/plain\n\nMZ words", "program"),
+        ("Content-Type: image/png\nContent-Transfer-Encoding: base64\n\nTVogd29yZHM=\n", "program"),
+        ("Content-Type: application/pdf\n\nMZ", "program pdf"),
+        ("\nwords MZ", ""),
+    ];
+    for (message, tags) in table {
+        let (findings, _, _) = scan_in_every_cut(&rules, message.as_bytes());
+        let found = tags_of(&rules, &findings).replace("from-ambiguous", "");
+        assert_eq!(found.trim(), tags, "{message}");
+    }
+}
+
+// FIPS 180-2 B.1: the digest of "abc".
+#[test]
+fn a_digest_is_that_of_the_decoded_leaf() {
+    let digest = [
+        0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22,
+        0x23, 0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00,
+        0x15, 0xad,
+    ];
+    let known = RuleSpec { literals: vec![], digests: vec![digest], ..rule("known", "", &[]) };
+    let rules = compile(&[known]);
+    let head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n";
+    for (leaf, tags) in [
+        ("\r\nabc", "known"),
+        ("Content-Transfer-Encoding: base64\r\n\r\nYW\r\nJj\r\n", "known"),
+        ("Content-Transfer-Encoding: quoted-printable\r\n\r\na=\r\n=62c", "known"),
+        ("\r\nabcd", ""),
+        ("\r\nabc\r\n", ""),
+    ] {
+        let message = format!("{head}{leaf}\r\n--b--\r\nabc");
+        let (findings, _, _) = scan_in_every_cut(&rules, message.as_bytes());
+        assert_eq!(tags_of(&rules, &findings), tags, "{leaf:?}");
+    }
+}
+
+#[test]
+fn a_condition_looks_at_the_tags_above_it() {
+    let tags = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let when = |all: &[&str], any: &[&str], count, none: &[&str]| Condition {
+        all: tags(all),
+        any: tags(any),
+        count,
+        none: tags(none),
+    };
+    let only = |tag: &str, when| RuleSpec { literals: vec![], when, ..rule(tag, "", &[]) };
+    let rules = compile(&[
+        rule("a", "alpha", &[Surface::Raw]),
+        rule("b", "beta", &[Surface::Raw]),
+        rule("c", "gamma", &[Surface::Raw]),
+        only("both", when(&["a", "b"], &[], 0, &[])),
+        only("some", when(&[], &["a", "b"], 0, &[])),
+        only("two", when(&[], &["a", "b", "c"], 2, &[])),
+        only("not-c", when(&["a"], &[], 0, &["c"])),
+        only("chained", when(&["both"], &[], 0, &["decode-dirty"])),
+        RuleSpec { when: when(&["a"], &[], 0, &[]), ..rule("with", "delta", &[Surface::Raw]) },
+    ]);
+    let table = [
+        ("", ""),
+        ("alpha", "a some not-c"),
+        ("beta gamma", "b c some two"),
+        ("alpha beta", "a b both some two not-c chained"),
+        ("alpha beta gamma delta", "a b c both some two chained with"),
+        ("delta", ""),
+    ];
+    for (body, expected) in table {
+        let (findings, _, _) = scan_in_every_cut(&rules, format!("\n{body}").as_bytes());
+        assert_eq!(tags_of(&rules, &findings), expected, "{body}");
+    }
+    let forward = only("x", when(&["later"], &[], 0, &[]));
+    let error = Rules::compile(Tags::new(), &[forward, rule("later", "x", &[Surface::Raw])]);
+    assert_eq!(error.unwrap_err(), RuleError::NoSuchTag { rule: 0, tag: "later".into() });
+}
+
+#[test]
 fn a_tag_counts_once_with_the_score_of_its_first_rule() {
     let second = RuleSpec { score: Score(5000), ..rule("tag", "earlier", &[Surface::Raw]) };
     let rules = compile(&[rule("tag", "later", &[Surface::Raw]), second]);

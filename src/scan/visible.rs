@@ -418,9 +418,26 @@ fn resolve(name: &[u8]) -> Option<char> {
         let code = u32::from_str_radix(std::str::from_utf8(digits).ok()?, radix).ok()?;
         return char::from_u32(code).filter(|character| *character != '\0');
     }
-    let place = ENTITIES.binary_search_by(|(known, _)| known.as_bytes().cmp(name)).ok()?;
-    Some(ENTITIES[place].1)
+    let first = usize::from(*name.first()?);
+    let [from, to] = [ENTITIES_BEFORE[first], ENTITIES_BEFORE[first + 1]].map(usize::from);
+    let named = ENTITIES[from..to].iter().find(|(known, _)| known.as_bytes() == name);
+    named.map(|(_, character)| *character)
 }
+
+/// How many names of entities begin with a lesser octet: few have the same first one.
+static ENTITIES_BEFORE: [u8; 257] = {
+    let mut before = [0; 257];
+    let mut place = 0;
+    while place < ENTITIES.len() {
+        let mut octet = ENTITIES[place].0.as_bytes()[0] as usize + 1;
+        while octet < before.len() {
+            before[octet] += 1;
+            octet += 1;
+        }
+        place += 1;
+    }
+    before
+};
 
 /// The names of ASCII characters, of blanks, of what has no width, and of Latin letters: those with
 /// which a word can be hidden. In the order of their octets.

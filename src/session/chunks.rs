@@ -160,7 +160,9 @@ impl Session {
         }
         // RFC 3030 2: a chunk that fails is told at once. What is wrong with the lines is told by
         // the reply to LAST, as a line may go on in the next chunk.
-        let refusal = message.intake.refusal().filter(|reply| **reply != replies::BARE_NEWLINE);
+        let of_lines =
+            |reply: &Reply| [replies::BARE_NEWLINE, replies::TEXT_LINE_TOO_LONG].contains(reply);
+        let refusal = message.intake.refusal().filter(|reply| !of_lines(reply));
         let reply = refusal.cloned();
         message.failed = reply.as_ref().map(|reply| match reply.kind() {
             // What failed only for now must not become a refusal for good with the last chunk.

@@ -5,7 +5,8 @@ use crate::ledger::Transfer;
 use crate::limits::LIMIT_VALUE_MAX;
 use crate::now::Now;
 use crate::wire::{
-    PeerCommand, Reply, Verb, XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES, greeting_name, replies,
+    Offers, PeerCommand, Reply, Verb, XCLIENT_ATTRIBUTES, XFORWARD_ATTRIBUTES, greeting_name,
+    replies,
 };
 
 impl Session {
@@ -83,17 +84,22 @@ impl Session {
         // RFC 5321 4.1.4: a greeting in mid-session clears everything as RSET does.
         self.drop_transaction();
         self.mail_refused = false;
-        let extended = verb != Verb::Helo;
-        let again = self.greeting.replace(Greeting { name, extended }).is_some();
-        let text = if extended { self.keywords() } else { self.listener.hostname.clone() };
+        let (offers, text) = match verb {
+            Verb::Helo => (Offers::default(), self.listener.hostname.clone()),
+            _ => {
+                let offers = self.offers_now();
+                (offers, self.keywords(offers))
+            }
+        };
+        let again = self.greeting.replace(Greeting { name, offers }).is_some();
         let reply = Reply::bare(250, "").with_text(text);
         // Greeting again is allowed, and brings nothing nearer.
         if again { self.junk(&reply, now) } else { self.reply(&reply) }
     }
 
     /// The lines of a greeting's reply. Nothing is offered that cannot be honoured.
-    fn keywords(&self) -> String {
-        let (listener, offers) = (&self.listener, self.offers());
+    fn keywords(&self, offers: Offers) -> String {
+        let listener = &self.listener;
         let mut lines = format!(
             "{}\nPIPELINING\nSIZE {}\n8BITMIME\nENHANCEDSTATUSCODES\nCHUNKING\n\
              LIMITS RCPTMAX={} MAILMAX={}",

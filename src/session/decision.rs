@@ -430,7 +430,7 @@ impl Session {
             client: self.address(),
             hostname: &self.listener.hostname,
             protocol: self.listener.protocol,
-            extended: self.greeting.as_ref().is_some_and(|greeting| greeting.extended),
+            extended: self.offers().extended,
             tls: self.tls.as_deref(),
             smtputf8: envelope.smtputf8,
             id,

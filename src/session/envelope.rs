@@ -31,11 +31,13 @@ pub(super) struct Transaction {
 }
 
 impl Session {
-    /// The extensions that are offered now, under this greeting.
+    /// The extensions that were offered by the greeting that is in force.
     pub(super) fn offers(&self) -> Offers {
-        if !self.greeting.as_ref().is_some_and(|greeting| greeting.extended) {
-            return Offers::default();
-        }
+        self.greeting.as_ref().map_or(Offers::default(), |greeting| greeting.offers)
+    }
+
+    /// The extensions that a greeting may offer now. It walks over all routes.
+    pub(super) fn offers_now(&self) -> Offers {
         let listener = &self.listener;
         Offers {
             extended: true,
@@ -190,6 +192,9 @@ impl Session {
     fn recipient_accepted(&mut self, mut transaction: Box<Transaction>, recipient: Recipient) {
         self.shared.tally.recipients_accepted.count();
         self.known_recipients = self.known_recipients.saturating_add(1);
+        if let Some(place) = &self.client.place {
+            place.guessed_right();
+        }
         if !transaction.classes.contains(&recipient.class) {
             transaction.classes.push(recipient.class);
         }
@@ -212,18 +217,25 @@ impl Session {
             false => State::Rcpt(transaction),
         };
         let unknown = reply.enhanced() == Some(Enhanced { subject: 1, detail: 1 });
-        self.unknown_recipients += u32::from(unknown);
-        if unknown && self.unknown_recipients >= self.unknown_recipients_allowed() {
+        if unknown && self.guesses_too_much(now.tick) {
             return self.end_session(&replies::TOO_MANY_UNKNOWN, now);
         }
         self.envelope_fault(reply, now);
     }
 
-    /// The unknown recipient with this number closes. A-32: who guesses names is let go before it has
-    /// learned many; a sender whose list is a little stale meets some among many that are known.
-    pub(super) fn unknown_recipients_allowed(&self) -> u32 {
-        let for_known = self.known_recipients / KNOWN_FOR_ONE_UNKNOWN;
-        self.listener.unknown_recipients_max.max(for_known)
+    /// Counts a recipient that does not exist; tells whether it was one too many. A-32: who guesses
+    /// names is let go before it has learned many, over however many connections; a sender whose list
+    /// is a little stale meets some among many that are known.
+    fn guesses_too_much(&mut self, now: Tick) -> bool {
+        self.unknown_recipients += 1;
+        let (unknown, known) = match &self.client.place {
+            Some(place) => {
+                let guesses = place.guessed_wrong(self.known_recipients, now);
+                (guesses.unknown, guesses.known)
+            }
+            None => (self.unknown_recipients, self.known_recipients),
+        };
+        unknown >= self.listener.unknown_recipients_max.max(known / KNOWN_FOR_ONE_UNKNOWN)
     }
 
     /// Whether a recipient can be taken into this transaction, as far as we know ourselves.

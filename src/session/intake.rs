@@ -4,9 +4,9 @@ use super::Session;
 use super::envelope::Transaction;
 use super::settings::Listener;
 use crate::ledger::{self, ContentDigest, Digest};
-use crate::limits::DATA_RATE_WINDOW;
+use crate::limits::{DATA_RATE_WINDOW, TEXT_LINE_OCTETS};
 use crate::now::Tick;
-use crate::scan::{Findings, Scanner};
+use crate::scan::{Findings, LentScanner};
 use crate::wire::{
     Body, BodyBuilder, BodyKind, ChunkReader, ContentSink, Framed, Framer, Reply, replies,
 };
@@ -88,9 +88,11 @@ impl Intake {
         listener: &Listener,
         now: Tick,
     ) -> Intake {
-        let scanner = Box::new(Scanner::new(Arc::clone(&transaction.tables.rules)));
+        let scanner = LentScanner::new(Arc::clone(&transaction.tables.rules));
         let recording = transaction.recording.as_deref();
         let keeps = recording.is_some_and(|recording| recording.keeps_content());
+        // Binary content has no lines (RFC 3030 3).
+        let measured = listener.long_lines_refused && !transaction.is_binary();
         let digest = recording.map(|_| Digest::new());
         Intake {
             transaction,
@@ -99,6 +101,7 @@ impl Intake {
                 octets: 0,
                 octets_max: listener.size_octets_max,
                 line_begins: true,
+                line_octets: measured.then_some(0),
                 digest,
                 copy: keeps.then(Vec::new),
                 kept: Ok(Kept { scanner, body }),
@@ -229,10 +232,7 @@ impl Intake {
         };
         let Content { octets, kept, digest, .. } = self.content;
         let digest = digest.map(Digest::finish);
-        let message = kept.map(|mut kept| {
-            let findings = kept.scanner.finish();
-            (kept.body.finish(), findings)
-        });
+        let message = kept.map(|kept| (kept.body.finish(), kept.scanner.finish()));
         Complete { transaction: self.transaction, octets, chunked, digest, message }
     }
 }
@@ -245,6 +245,8 @@ struct Content {
     octets_max: u64,
     /// In content that was kept, a line begins.
     line_begins: bool,
+    /// Octets of the line that is coming, its CR apart, if long lines are refused.
+    line_octets: Option<usize>,
     digest: Option<Digest>,
     /// What is to be kept for another connection, since it was last asked for.
     copy: Option<Vec<u8>>,
@@ -253,13 +255,29 @@ struct Content {
 
 #[derive(Debug)]
 struct Kept {
-    scanner: Box<Scanner>,
+    scanner: LentScanner,
     body: BodyBuilder,
 }
 
 impl Content {
     fn is_far_too_big(&self) -> bool {
         self.octets_max > 0 && self.octets > self.octets_max.saturating_mul(2)
+    }
+
+    /// Whether long lines are refused and one of `content`, with what came of it before, is one.
+    fn has_long_line(&mut self, content: &[u8]) -> bool {
+        let Some(octets) = &mut self.line_octets else { return false };
+        let mut longest = 0;
+        for line in content.split_inclusive(|octet| *octet == b'\n') {
+            let text = line.strip_suffix(b"\n").unwrap_or(line);
+            *octets += text.strip_suffix(b"\r").unwrap_or(text).len();
+            longest = longest.max(*octets);
+            if text.len() < line.len() {
+                *octets = 0;
+            }
+        }
+        // RFC 5321 4.5.3.1.6: 1000 octets with the CRLF, a stuffed dot not counted.
+        longest > TEXT_LINE_OCTETS
     }
 }
 
@@ -276,6 +294,9 @@ impl ContentSink for Content {
         }
         if self.octets_max > 0 && self.octets > self.octets_max && self.kept.is_ok() {
             self.kept = Err(replies::TOO_BIG);
+        }
+        if self.has_long_line(content) && self.kept.is_ok() {
+            self.kept = Err(replies::TEXT_LINE_TOO_LONG);
         }
         if let Ok(kept) = &mut self.kept {
             kept.scanner.feed(content);

@@ -27,7 +27,6 @@ impl Session {
         let below = |count: u32, most: u32| count < most.max(1);
         debug_assert!(below(self.errors, listener.errors_max), "{} errors", self.errors);
         debug_assert!(below(self.junk, listener.junk_max), "{} idle commands", self.junk);
-        debug_assert!(below(self.unknown_recipients, self.unknown_recipients_allowed()));
     }
 
     /// Nothing is held back without a reason, and nothing is waited for without an end.

@@ -24,6 +24,7 @@ mod pending;
 mod record;
 mod recording;
 mod settings;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -32,6 +33,7 @@ mod trust;
 pub use record::{End, RecipientRecord, Record};
 pub use recording::LedgerLine;
 pub use settings::{Listener, ListenerTls, Mixed, Offer, ResumeLevel, Tables, TlsMode};
+pub use sources::{Place, Source, Sources};
 pub use trust::{Networks, Trust};
 
 use crate::ledger::{self, Resumes};
@@ -43,7 +45,7 @@ use crate::relay::{Board, Outcome, Plan, Probe, Protocol, Recipient, Verificatio
 use crate::tally::Tally;
 use crate::tls::TlsFacts;
 use crate::wire::{
-    Budget, Line, LineReader, Newlines, PeerAttributes, ProxyReader, Reply, replies,
+    Budget, Line, LineReader, Newlines, Offers, PeerAttributes, ProxyReader, Reply, replies,
 };
 use chunks::{Chunked, Dropping};
 use core::net::{IpAddr, SocketAddr};
@@ -120,12 +122,14 @@ pub struct Shared {
     pub tally: Rc<Tally>,
     /// What is known of the routes.
     pub board: Board,
+    /// What is known of those who connect.
+    pub sources: Sources,
     /// The way to the ledger, if there is one.
     pub ledger: Option<LedgerLine>,
 }
 
 /// Who is at the other end.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Client {
     /// Its address; `None` for a unix socket.
     pub address: Option<IpAddr>,
@@ -135,6 +139,10 @@ pub struct Client {
     pub session_id: String,
     /// A number that no other session of this shard has in the life of the process.
     pub seat: u64,
+    /// Which listener it came to, by number: sources are counted apart for each.
+    pub listener: u32,
+    /// Where it is counted; `None` for one whose source is not known, or not yet.
+    pub place: Option<Place>,
 }
 
 /// What a session wants done.
@@ -247,7 +255,9 @@ impl Blame {
 #[derive(Clone, Debug)]
 struct Greeting {
     name: Box<[u8]>,
-    extended: bool,
+    /// What it offered, as far as parameters of commands depend on it. RFC 5321 2.2.1: a client uses
+    /// what it was offered, and nothing else.
+    offers: Offers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,6 +270,10 @@ enum Connection {
 impl Session {
     /// A session on a connection that was just made.
     pub fn new(listener: Arc<Listener>, shared: Shared, client: Client, now: Now) -> Session {
+        let lines = match listener.lenient_commands {
+            true => LineReader::lenient(),
+            false => LineReader::default(),
+        };
         let mut session = Session {
             listener,
             shared,
@@ -271,7 +285,7 @@ impl Session {
             state: State::Ready,
             welcomed: false,
             greeting: None,
-            lines: LineReader::default(),
+            lines,
             pending: Pending::default(),
             out: Vec::new(),
             unsent_octets: 0,
@@ -313,6 +327,9 @@ impl Session {
     /// The handshake that [`Effect::StartTls`] began is done. If it fails, the connection is lost.
     pub fn secured(&mut self, facts: TlsFacts, now: Now) {
         if matches!(self.state, State::Handshake) {
+            if let Some(place) = &mut self.client.place {
+                place.handshake_ended();
+            }
             self.tls = Some(Box::new(facts));
             self.start_afresh();
             self.welcome(&mut &[][..], now);
@@ -374,16 +391,19 @@ impl Session {
                 self.connection = Connection::HalfClosed;
             }
             Gone::HalfClosed => {}
-            Gone::Lost => {
-                self.connection = Connection::Lost;
-                self.pending = Pending::default();
-                // A retry that comes while the work goes on waits for the end of it.
-                if self.is_at_work() {
-                    self.gone_recorded();
-                }
-            }
+            Gone::Lost => self.lose_connection(),
         }
         self.settle(now);
+    }
+
+    /// The peer broke TLS, in the handshake or later, or did not want it: the connection is dead.
+    pub fn tls_failed(&mut self, why: &str, now: Now) {
+        if !self.outlives_client() {
+            self.note_broken(why, now);
+            self.lose_connection();
+            self.close(now);
+        }
+        self.peer_closed(Gone::Lost, now);
     }
 
     /// The deadline has come.
@@ -427,7 +447,11 @@ impl Session {
     /// brought to its end.
     pub fn drain(&mut self, now: Now) {
         match self.state {
-            State::Proxy(_) | State::Handshake => self.close(now),
+            // Neither would understand a reply.
+            State::Proxy(_) | State::Handshake => {
+                self.note_end(replies::SHUTTING_DOWN.text(), now);
+                self.close(now);
+            }
             State::Closing { .. } | State::Closed => {}
             _ if self.is_busy() => {}
             _ => self.end_session(&replies::SHUTTING_DOWN, now),
@@ -435,9 +459,14 @@ impl Session {
         self.settle(now);
     }
 
-    /// The next thing to be done by the driver.
+    /// The next thing to be done by the driver. A session with nothing to be done holds no memory
+    /// for it, as most sessions idle most of the time.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        if effect.is_none() {
+            self.effects = VecDeque::new();
+        }
+        effect
     }
 
     /// When [`Session::timed_out`] is due, if nothing happens before.
@@ -581,6 +610,8 @@ impl Session {
             Some(Line::Whole(line)) => self.command(line, input, now),
             Some(Line::BareControl) => self.fault(&replies::BARE_CONTROL, now),
             Some(Line::TooLong) => self.fault(&replies::LINE_TOO_LONG, now),
+            // RFC 3030 2: the octets of a chunk follow its command at once, and are no commands.
+            Some(Line::BadBdat) => self.end_session(&replies::BAD_CHUNK, now),
             Some(Line::Endless) => self.end_session(&replies::LINE_ENDLESS, now),
         }
         self.lines = lines;
@@ -717,13 +748,8 @@ impl Session {
     fn abandon(&mut self, why: &str, now: Now) {
         self.shared.tally.timeouts.count();
         let goes_on = self.outlives_client();
-        // What ended before was noted then.
-        let lost = !goes_on && self.lose_message(why, now);
-        if !lost && !matches!(self.state, State::Closing { .. }) {
-            self.note_end(why, now);
-        }
-        self.connection = Connection::Lost;
-        self.pending = Pending::default();
+        self.note_broken(why, now);
+        self.lose_connection();
         self.effects.push_back(Effect::Abort);
         if !goes_on {
             self.close(now);
@@ -731,11 +757,31 @@ impl Session {
         self.settle(now);
     }
 
+    /// Notes what an end without a word breaks off.
+    fn note_broken(&mut self, why: &str, now: Now) {
+        let ended_before = matches!(self.state, State::Closing { .. } | State::Closed);
+        let lost = !self.outlives_client() && self.lose_message(why, now);
+        if !lost && !ended_before {
+            self.note_end(why, now);
+        }
+    }
+
+    fn lose_connection(&mut self) {
+        self.connection = Connection::Lost;
+        self.pending = Pending::default();
+        self.client.place = None;
+        // A retry that comes while the work goes on waits for the end of it.
+        if self.is_at_work() {
+            self.gone_recorded();
+        }
+    }
+
     fn close(&mut self, now: Now) {
         if !matches!(self.state, State::Closed) {
             self.flush(now);
             self.pending = Pending::default();
             self.state = State::Closed;
+            self.client.place = None;
             self.gone_recorded();
             self.effects.push_back(Effect::Close);
         }

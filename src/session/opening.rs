@@ -2,7 +2,7 @@
 //! trusted peers say by XCLIENT and XFORWARD.
 
 use super::settings::TlsMode;
-use super::{Effect, Session, State};
+use super::{Effect, Session, Source, State};
 use crate::now::Now;
 use crate::relay::{Origin, Protocol};
 use crate::wire::{PeerAttributes, PeerCommand, Proxied, ProxyFault, Reply, Told, replies};
@@ -36,7 +36,10 @@ impl Session {
                 if let Proxied::Client { from, .. } = proxied {
                     self.proxied = Some(from);
                 }
-                self.behind_proxy(input, now);
+                match self.is_counted() {
+                    true => self.behind_proxy(input, now),
+                    false => self.too_many_from_source(input, now),
+                }
             }
             Err(fault) => {
                 // PROXY protocol 2: whatever else comes, the connection is closed without a word.
@@ -59,9 +62,36 @@ impl Session {
         }
     }
 
+    /// Counts the connection where the client is that a trusted peer speaks for. False if that source
+    /// has too many.
+    fn is_counted(&mut self) -> bool {
+        self.client.place = None;
+        let Some(address) = self.address() else { return true };
+        let source = Source::of(self.client.listener, address);
+        let most = self.listener.connections_per_source;
+        self.client.place = self.shared.sources.connected(source, most);
+        self.client.place.is_some()
+    }
+
+    fn too_many_from_source(&mut self, input: &mut &[u8], now: Now) {
+        *input = &[];
+        self.shared.tally.connections_refused.count();
+        if self.listener.is_implicit_tls() && self.tls.is_none() {
+            // Who expects TLS could not read it.
+            self.note_end(replies::TOO_MANY_FROM_SOURCE.text(), now);
+            return self.close(now);
+        }
+        self.end_session(&replies::TOO_MANY_FROM_SOURCE, now);
+    }
+
     fn begin_handshake(&mut self, early: Vec<u8>, now: Now) {
         self.flush(now);
         self.waiting_since = now.tick;
+        if self.client.place.as_mut().is_some_and(|place| !place.handshake_begins()) {
+            self.shared.tally.tls_handshakes_refused.count();
+            self.note_end("too many TLS handshakes from its source", now);
+            return self.close(now);
+        }
         self.state = State::Handshake;
         self.effects.push_back(Effect::StartTls(early));
     }
@@ -199,6 +229,9 @@ impl Session {
                 self.claimed.get_or_insert_default().update(newer);
                 // The session starts again as after the banner, as that client's; TLS stays.
                 self.start_afresh();
+                if !self.is_counted() {
+                    return self.too_many_from_source(&mut &[][..], now);
+                }
                 let banner = self.banner_reply();
                 self.junk(&banner, now);
             }
@@ -248,7 +281,7 @@ impl Session {
     /// The client, as next hops may be told of it.
     pub(super) fn origin(&self) -> Origin {
         let claimed = self.claimed.as_deref();
-        let extended = self.greeting.as_ref().is_some_and(|greeting| greeting.extended);
+        let extended = self.offers().extended;
         Origin {
             address: self.address(),
             port: self.port(),

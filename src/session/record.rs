@@ -1,7 +1,7 @@
 //! What is remembered of a transaction when it is over: one record, one line of the log.
 
 use super::decision::Decision;
-use super::{Effect, Intake, Session, State, Tables};
+use super::{Connection, Effect, Intake, Session, State, Tables};
 use crate::now::{Now, Tick};
 use crate::relay::{Envelope, Protocol};
 use crate::scan::Findings;
@@ -60,6 +60,8 @@ pub struct Record {
 pub enum End {
     /// The final replies were given.
     Replied,
+    /// The message was brought to its end, and its client was gone before the replies were there.
+    Unseen,
     /// The message was lost before its end, for this reason.
     Lost(String),
     /// The session ended outside of a message, for this reason.
@@ -87,6 +89,10 @@ impl Session {
         let code =
             |index: usize| decision.form.reply_to(replies, index).map_or(0, |reply| reply.code());
         let policy = &decision.tables.policy;
+        let end = match self.connection {
+            Connection::Open | Connection::HalfClosed => End::Replied,
+            Connection::Lost => End::Unseen,
+        };
         let recipients = decision.envelope.recipients.iter().zip(&decision.fates).enumerate();
         Record {
             tags: tag_names(&decision.tables, &decision.findings),
@@ -100,7 +106,7 @@ impl Session {
                     line: decision.lines[index],
                 })
                 .collect(),
-            ..self.record_of_judged(decision, End::Replied, now)
+            ..self.record_of_judged(decision, end, now)
         }
     }
 

@@ -27,6 +27,10 @@ pub struct Listener {
     pub messages_max: u32,
     /// What becomes of line ends that are not CRLF.
     pub newlines: Newlines,
+    /// A bare LF ends a command line: for health checks, and never where the world comes in.
+    pub lenient_commands: bool,
+    /// Text lines over [`limits::TEXT_LINE_OCTETS`] refuse a message.
+    pub long_lines_refused: bool,
     /// What is done for plain SMTP when recipients would get different answers.
     pub mixed: Mixed,
     /// Where copies go that [`Mixed::Quarantine`] lays aside.
@@ -177,6 +181,8 @@ impl Listener {
             recipients_max: limits::RECIPIENTS_DEFAULT,
             messages_max: limits::MESSAGES_DEFAULT,
             newlines: Newlines::Reject,
+            lenient_commands: false,
+            long_lines_refused: false,
             mixed: Mixed::Split,
             quarantine: None,
             normalized_from: Networks::default(),

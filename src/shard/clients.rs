@@ -5,14 +5,13 @@ use super::driver::{Core, Due};
 use super::links::Who;
 use super::ring::{Close, Ring};
 use super::socket::SocketId;
-use super::sources::Source;
 use super::steer;
 use super::wheel::Timer;
 use crate::ledger::Request;
 use crate::limits::{LINGER_TIMEOUT, LOAD_FROM_PERCENT, LOAD_UNTIL_PERCENT};
 use crate::now::{Now, Tick};
 use crate::relay::Ticket;
-use crate::session::{Ask, Client, Effect, Gone, Listener, Session};
+use crate::session::{Ask, Client, Effect, Gone, Listener, Session, Source};
 use crate::tls::TlsStream;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,13 +25,12 @@ const FAULT_NOTICE: &[u8] = b"421 4.3.0 local fault, closing\r\n";
 
 /// A session and its connection.
 pub(super) struct Seat {
-    session: Session,
+    /// In a place of its own: the table of seats can grow without a copy of every session.
+    session: Box<Session>,
     pub number: u32,
     listener: Arc<Listener>,
     /// `None` when the connection is gone and the transaction goes on.
     pub socket: Option<SocketId>,
-    /// Where it is counted.
-    source: Option<Source>,
     /// A TLS handshake is under way.
     handshaking: bool,
     paused: bool,
@@ -62,12 +60,14 @@ impl Core {
         {
             self.shared.tally.connections_astray.count();
         }
-        // All clients behind a trusted proxy have its address.
-        let proxied = listener.trust.proxy.contain(address);
-        let source = address.filter(|_| !proxied).map(|address| Source::of(tag, address));
-        if let Some(source) = source
-            && !self.sources.connected(source, listener.connections_per_source)
-        {
+        // All clients of a peer that speaks for them have its address: they are counted when it has
+        // named them.
+        let trust = &listener.trust;
+        let speaks_for_others = trust.proxy.contain(address) || trust.xclient.contain(address);
+        let source = address.filter(|_| !speaks_for_others).map(|one| Source::of(tag, one));
+        let most = listener.connections_per_source;
+        let place = source.and_then(|source| self.shared.sources.connected(source, most));
+        if source.is_some() && place.is_none() {
             self.shared.tally.connections_refused.count();
             let notice = if listener.is_implicit_tls() { b"" } else { SOURCE_NOTICE };
             return ring.refuse(socket, notice);
@@ -79,16 +79,17 @@ impl Core {
             port: peer.map(|peer| peer.port()),
             seat: ticket(number, self.sessions.vacant_key()).0,
             session_id: format!("{}{number:x}", self.parts.id_prefix),
+            listener: tag,
+            place,
         };
         let (now, shared) = (self.now(), self.shared.clone());
         let mut session = Session::new(Arc::clone(&listener), shared, client, now);
         session.under_load(self.under_load);
         let seat = Seat {
-            session,
+            session: Box::new(session),
             number,
             listener,
             socket: Some(socket),
-            source,
             handshaking: false,
             paused: false,
             timer: None,
@@ -106,12 +107,6 @@ impl Core {
     pub(super) fn disconnected(&mut self, index: usize) {
         let seat = &mut self.sessions[index];
         seat.socket = None;
-        if let Some(source) = seat.source.take() {
-            if seat.handshaking {
-                self.sources.handshake_ended(source);
-            }
-            self.sources.closed(source);
-        }
         if std::mem::take(&mut seat.handshaking) {
             self.shared.tally.tls_handshakes_failed.count();
         }
@@ -163,11 +158,7 @@ impl Core {
     /// The handshake on a session's connection is done.
     pub(super) fn handshake_ended(&mut self, index: usize, resumed: bool) {
         let Some(seat) = self.sessions.get_mut(index) else { return };
-        if std::mem::take(&mut seat.handshaking)
-            && let Some(source) = seat.source
-        {
-            self.sources.handshake_ended(source);
-        }
+        seat.handshaking = false;
         self.shared.tally.tls_handshakes.count();
         self.shared.tally.tls_resumed.add(u64::from(resumed));
     }
@@ -245,10 +236,6 @@ impl Core {
 
     fn start_client_tls(&mut self, ring: &mut Ring, index: usize, socket: SocketId, early: &[u8]) {
         let seat = &mut self.sessions[index];
-        if seat.source.is_some_and(|source| !self.sources.handshake_begins(source)) {
-            self.shared.tally.tls_handshakes_refused.count();
-            return self.turn_away(ring, index, socket);
-        }
         seat.handshaking = true;
         let tls = seat.listener.tls.as_ref();
         let stream = tls.and_then(|tls| TlsStream::server(&tls.server).ok());

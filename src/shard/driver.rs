@@ -11,7 +11,6 @@ use super::links::{Links, Who};
 use super::mailbox::{Letter, Mailbox};
 use super::ring::{Close, Counters, Event, Ring};
 use super::socket::SocketId;
-use super::sources::Sources;
 use super::stores::Stores;
 use super::wheel::{Timer, Wheel};
 use crate::control::ledger::{CrashPoint, Line};
@@ -19,17 +18,23 @@ use crate::ledger::{self, Secret};
 use crate::limits::DRAIN_TIMEOUT;
 use crate::now::{Now, Tick};
 use crate::relay::{HopId, Relay, Routes, Ticket};
-use crate::session::{Answer, Gone, LedgerLine, Listener, Record, Session, Shared, Tables};
+use crate::session::{
+    Answer, End, Gone, LedgerLine, Listener, Record, Session, Shared, Sources, Tables,
+};
 use crate::tally::{Counts, Tally};
-use crate::tls::TlsFacts;
+use crate::tls::{TlsFacts, TlsFault};
 use crate::wire::Budget;
 use hdrhistogram::Histogram;
 use slab::Slab;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What clients are told when there is no room for them.
+const FULL_NOTICE: &[u8] = b"421 4.3.2 too many connections\r\n";
 
 /// All that a shard needs, made by the thread that starts it.
 pub(super) struct ShardParts {
@@ -88,7 +93,6 @@ pub(super) struct Core {
     pub(super) sessions_made: u32,
     pub(super) clients_open: u32,
     pub(super) under_load: bool,
-    pub(super) sources: Sources,
     /// Who is at which socket.
     pub(super) links: Links,
     pub(super) hop_sockets: HashMap<HopId, SocketId, foldhash::fast::RandomState>,
@@ -138,6 +142,7 @@ impl Core {
             budget: Budget::new(parts.body_memory_octets),
             tally: Rc::new(Tally::default()),
             board: relay.board(),
+            sources: Sources::default(),
             ledger: parts.ledger.as_ref().map(|ledger| LedgerLine {
                 line: ledger.line.number(),
                 secret: Rc::new(ledger.secret.clone()),
@@ -153,7 +158,6 @@ impl Core {
             sessions_made: 0,
             clients_open: 0,
             under_load: false,
-            sources: Sources::default(),
             links: Links::default(),
             hop_sockets: HashMap::default(),
             stirred: VecDeque::new(),
@@ -188,8 +192,8 @@ impl Core {
         }
         plain.clear();
         self.plain = plain;
-        if opened.failed {
-            self.tls_failed(ring, socket, who);
+        if let Some(fault) = opened.failed {
+            self.tls_failed(ring, socket, who, &fault);
         } else if opened.closed {
             self.peer_closed(ring, socket);
         }
@@ -260,10 +264,15 @@ impl Core {
     }
 
     /// A peer broke TLS, or does not want it: it has an alert, and no octet in clear.
-    fn tls_failed(&mut self, ring: &mut Ring, socket: SocketId, who: Who) {
+    fn tls_failed(&mut self, ring: &mut Ring, socket: SocketId, who: Who, fault: &TlsFault) {
         self.part(ring, socket);
-        if let Who::Hop(_) = who {
-            self.shared.tally.next_hop_tls_failed.count();
+        match who {
+            Who::Client(index) => {
+                let why = fault.to_string();
+                self.with_session(index, |session, now| session.tls_failed(&why, now));
+            }
+            Who::Hop(_) => self.shared.tally.next_hop_tls_failed.count(),
+            Who::Nobody => {}
         }
         self.gone(who);
     }
@@ -317,8 +326,11 @@ impl Core {
     }
 
     pub(super) fn record(&mut self, record: Record) {
-        let us = self.clock.now().tick.since(record.ended_at).as_micros();
-        self.decision_us.saturating_record(u64::try_from(us).unwrap_or(u64::MAX));
+        // What was lost, or ended outside of a message, has no decision that took time.
+        if matches!(record.end, End::Replied | End::Unseen) {
+            let us = self.clock.now().tick.since(record.ended_at).as_micros();
+            self.decision_us.saturating_record(u64::try_from(us).unwrap_or(u64::MAX));
+        }
         if let Some(log) = &mut self.parts.log
             && log.push(record).is_err()
         {
@@ -357,6 +369,15 @@ impl Core {
     }
 
     // ---- letters ----------------------------------------------------------------------------
+
+    /// Takes clients, from now on.
+    fn listen(&mut self, ring: &mut Ring, sockets: Vec<OwnedFd>) {
+        for (tag, socket) in sockets.into_iter().enumerate() {
+            let implicit = self.parts.listeners.get(tag).is_some_and(|one| one.is_implicit_tls());
+            // A client that expects TLS could not read it.
+            ring.listen(socket, tag as u32, if implicit { b"" } else { FULL_NOTICE });
+        }
+    }
 
     /// From now on these settings hold: for sessions that begin, and their tables for messages that
     /// begin. A listener is known by its place.
@@ -433,6 +454,7 @@ impl Driver for Core {
     fn woken(&mut self, ring: &mut Ring) {
         while let Ok(letter) = self.parts.inbox.try_recv() {
             match letter {
+                Letter::Listen(sockets) => self.listen(ring, sockets),
                 Letter::Stored(job, outcomes) => self.relay.stored(&job, outcomes),
                 Letter::Remembered(seat, answer) => self.remembered(seat, answer),
                 Letter::Snapshot(answer) => answer(self.snapshot(ring)),

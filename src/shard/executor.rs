@@ -87,6 +87,11 @@ impl Shard {
         self.rope.clone()
     }
 
+    /// Whether its thread is gone.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits until the driver has finished and everything is closed.
     pub fn join(self) -> Result<(), ShardPanicked> {
         let name = self.name;

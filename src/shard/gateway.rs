@@ -1,6 +1,7 @@
 //! All shards of a process: started together, asked together, stopped together.
 
 use super::bell::Bell;
+use super::descriptors;
 use super::driver::{Core, ShardLedger, ShardParts, Snapshot};
 use super::executor::{Shard, ShardPanicked, ShardSettings, run_shard};
 use super::listener::{self, ListenError, Listeners};
@@ -68,11 +69,9 @@ pub enum GatewayError {
     Stores(std::io::Error),
 }
 
-/// What clients are told when there is no room for them.
-const FULL_NOTICE: &[u8] = b"421 4.3.2 too many connections\r\n";
-
 impl Gateway {
-    /// Opens all listeners, then starts all shards.
+    /// Opens all listeners, then starts all shards. No client is taken before all of them stand: what
+    /// one is told holds for the whole gateway.
     pub fn start(settings: GatewaySettings<'_>) -> Result<Gateway, GatewayError> {
         let count = settings.shards.max(1);
         let mut opened = Vec::with_capacity(settings.listeners.len());
@@ -88,6 +87,7 @@ impl Gateway {
                 sockets[shard].push(socket);
             }
         }
+        let clients = descriptors::clients_possible(settings.connections_max, count);
         let stores = Stores::start().map_err(GatewayError::Stores)?;
         let mut gateway = Gateway {
             shards: Vec::new(),
@@ -96,10 +96,10 @@ impl Gateway {
         };
         let mut log = settings.log.into_iter();
         let (cpus, run_us) = (cpus_allowed(), run_us());
-        for (number, sockets) in sockets.into_iter().enumerate() {
+        for number in 0..count {
             let bell = Bell::new().map_err(|error| StartError::of("make the bell", error))?;
             let (mailbox, inbox) = Mailbox::new(bell.rope());
-            let ring = ring_settings(settings.connections_max / count);
+            let ring = ring_settings(clients / count);
             let ledger = settings.ledger.map(|ledger| {
                 let mailbox = mailbox.clone();
                 let line = ledger.line(move |seat, answer| {
@@ -129,7 +129,7 @@ impl Gateway {
                 cpu: cpus.get(number).copied().filter(|_| count <= cpus.len()),
                 ring,
             };
-            match start_shard(shard, bell, sockets, parts) {
+            match run_shard(shard, bell, move |_| Core::new(parts)) {
                 Ok(shard) => {
                     gateway.shards.push(shard);
                     gateway.handle.mailboxes.push(mailbox);
@@ -140,6 +140,16 @@ impl Gateway {
                     return Err(error.into());
                 }
             }
+        }
+        for (mailbox, sockets) in gateway.handle.mailboxes.iter().zip(sockets) {
+            mailbox.post(Letter::Listen(sockets));
+        }
+        if clients < settings.connections_max {
+            eprintln!(
+                "postern: room for {clients} clients at one time, not {}: raise the limit of \
+                 descriptors (`LimitNOFILE=` in systemd, `ulimit -n`) or set `connections`",
+                settings.connections_max
+            );
         }
         Ok(gateway)
     }
@@ -175,9 +185,16 @@ impl Gateway {
         self.join()
     }
 
+    /// Whether a shard has ended though nobody told it to: by a panic outside of any session, which is
+    /// a mistake of ours that nothing on the shard survives. [`Gateway::join`] says which.
+    pub fn has_lost_a_shard(&self) -> bool {
+        self.shards.iter().any(Shard::has_ended)
+    }
+
     /// Waits until all shards have ended.
     pub fn join(self) -> Result<(), ShardPanicked> {
-        self.shards.into_iter().try_for_each(Shard::join)
+        let ends: Vec<_> = self.shards.into_iter().map(Shard::join).collect();
+        ends.into_iter().collect()
     }
 }
 
@@ -212,22 +229,6 @@ impl GatewayHandle {
         drop(sender);
         answers.iter().collect()
     }
-}
-
-fn start_shard(
-    settings: ShardSettings,
-    bell: Bell,
-    sockets: Vec<OwnedFd>,
-    parts: ShardParts,
-) -> Result<Shard, StartError> {
-    run_shard(settings, bell, move |ring| {
-        for (tag, socket) in sockets.into_iter().enumerate() {
-            let implicit = parts.listeners.get(tag).is_some_and(|one| one.is_implicit_tls());
-            // A client that expects TLS could not read it.
-            ring.listen(socket, tag as u32, if implicit { b"" } else { FULL_NOTICE });
-        }
-        Core::new(parts)
-    })
 }
 
 /// Has the kernel bring each source to one shard, for all listeners. Without it the gateway works, but
@@ -292,6 +293,34 @@ mod tests {
             line.push(octet[0]);
         }
         String::from_utf8(line).unwrap()
+    }
+
+    /// A-104: a panic outside of any session is one that nothing on the shard survives: it is seen,
+    /// the other shards are brought to their end, and the one that is gone is named.
+    #[test]
+    fn a_104_a_panic_outside_of_a_session_is_seen_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::embedded(folder.path()).unwrap();
+        let gateway = Gateway::start(GatewaySettings {
+            shards: 2,
+            listeners: Vec::new(),
+            tables: config.tables,
+            routes: config.routes,
+            connections_max: 10,
+            body_memory_octets: 1 << 20,
+            log: Vec::new(),
+            ledger: None,
+        });
+        let gateway = gateway.unwrap();
+        assert!(!gateway.has_lost_a_shard());
+        gateway.handle.mailboxes[1].post(Letter::Snapshot(Box::new(|_| panic!("a mistake"))));
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        while !gateway.has_lost_a_shard() {
+            assert!(std::time::Instant::now() < end, "it is not seen");
+            std::thread::yield_now();
+        }
+        let line = gateway.stop().unwrap_err().to_string();
+        assert_eq!(line, "postern-1 ended by a panic: a mistake");
     }
 
     /// A-104: a panic in one session costs that session, and nobody else on its shard.

@@ -4,7 +4,7 @@ use super::ring::Ring;
 use super::socket::{Outgoing, SocketId};
 use crate::limits::{TLS_PLAIN_RECORD_OCTETS, TLS_SEALED_AHEAD_OCTETS};
 use crate::relay::HopId;
-use crate::tls::{TlsFacts, TlsStream};
+use crate::tls::{TlsFacts, TlsFault, TlsStream};
 use crate::wire::Output;
 
 /// The sockets of a shard, by their slots.
@@ -48,8 +48,8 @@ pub(super) struct Opened {
     pub secured: Option<(TlsFacts, bool)>,
     /// The peer has said now that it sends no more.
     pub closed: bool,
-    /// The connection is of no more use; the alert is on its way.
-    pub failed: bool,
+    /// Why the connection is of no more use, if it is not; the alert is on its way.
+    pub failed: Option<TlsFault>,
 }
 
 impl Links {
@@ -95,7 +95,7 @@ impl Link {
     /// Takes sealed octets; the plain ones are put behind `plain`.
     pub fn open(&mut self, ring: &mut Ring, sealed: &[u8], plain: &mut Vec<u8>) -> Opened {
         let Some(tls) = &mut self.tls else { return Opened::default() };
-        let failed = tls.stream.receive(sealed, plain).is_err();
+        let failed = tls.stream.receive(sealed, plain).err();
         let mut opened = Opened { failed, ..Opened::default() };
         if !tls.told_secured
             && let Some(facts) = tls.stream.facts()

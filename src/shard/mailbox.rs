@@ -5,11 +5,14 @@ use super::driver::Snapshot;
 use crate::ledger;
 use crate::relay::{Outcome, StoreJob};
 use crate::session::{Listener, Tables};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc;
 
 /// What another thread has for a shard.
 pub(super) enum Letter {
+    /// All shards stand: take clients from these listeners, in the order of their settings.
+    Listen(Vec<OwnedFd>),
     /// A store has answered.
     Stored(Box<StoreJob>, Vec<Outcome>),
     /// The ledger has an answer for a session.

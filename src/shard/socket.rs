@@ -170,7 +170,8 @@ impl Socket {
     }
 }
 
-/// Octets that wait to be sent, or are being sent, in order.
+/// Octets that wait to be sent, or are being sent, in order. When there are none no memory is held:
+/// most sockets are idle most of the time.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     outputs: VecDeque<Output>,
@@ -178,9 +179,6 @@ pub(super) struct Outgoing {
     taken: u64,
     octets: u64,
 }
-
-/// Outputs whose room in the queue an idle slot may keep.
-const OUTPUTS_KEPT: usize = 8;
 
 impl Outgoing {
     pub(super) fn push(&mut self, output: Output) {
@@ -208,10 +206,7 @@ impl Outgoing {
     }
 
     pub(super) fn clear(&mut self) {
-        self.outputs.clear();
-        self.outputs.shrink_to(OUTPUTS_KEPT);
-        self.taken = 0;
-        self.octets = 0;
+        *self = Outgoing::default();
     }
 
     /// The kernel has taken `octets` more; outputs that are done are dropped.
@@ -226,6 +221,9 @@ impl Outgoing {
             }
             self.taken -= whole;
             self.outputs.pop_front();
+        }
+        if self.outputs.is_empty() {
+            self.clear();
         }
     }
 

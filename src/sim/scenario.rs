@@ -265,8 +265,10 @@ enum Stage {
     Greeting,
     /// The reply to MAIL is awaited.
     Mail,
-    /// Replies to each RCPT and to DATA are awaited.
+    /// Replies to each RCPT, and to DATA if it was said, are awaited.
     Envelope,
+    /// So many replies to chunks are awaited before the final ones.
+    Chunks(usize),
     Final,
     Done,
 }
@@ -276,6 +278,8 @@ enum Stage {
 struct Sent {
     token: String,
     protocol: Protocol,
+    /// It goes by BDAT, and not by DATA.
+    chunked: bool,
     /// The addresses, with the code that RCPT got.
     recipients: Vec<(String, Option<u16>)>,
     end_mark_written: bool,
@@ -342,6 +346,8 @@ impl Sender {
             Stage::Greeting => self.next_message(world, chance),
             Stage::Mail => self.stage = Stage::Envelope,
             Stage::Envelope => self.envelope_replied(code, world, chance),
+            Stage::Chunks(1) => self.stage = Stage::Final,
+            Stage::Chunks(left) => self.stage = Stage::Chunks(left - 1),
             Stage::Final => self.final_replied(code, world, chance),
             Stage::Done => {}
         }
@@ -371,10 +377,14 @@ impl Sender {
         for (address, _) in &recipients {
             commands.push_str(&format!("RCPT TO:<{address}>\r\n"));
         }
-        commands.push_str("DATA\r\n");
+        let chunked = chance.u8(0..3) == 0;
+        if !chunked {
+            commands.push_str("DATA\r\n");
+        }
         self.sent.push(Sent {
             token: format!("token-{}-{}-end", self.number, self.sent.len()),
             protocol: self.protocol,
+            chunked,
             recipients,
             end_mark_written: false,
             finals: Vec::new(),
@@ -399,24 +409,54 @@ impl Sender {
         match message.recipients.iter_mut().find(|(_, code)| code.is_none()) {
             Some((_, unanswered)) => *unanswered = Some(code),
             // DATA was refused: the transaction is still open.
-            None => {
-                world.write(self.client, b"RSET\r\n");
-                self.stage = Stage::Greeting;
-            }
+            None => return self.give_up(world),
         }
+        if message.chunked && message.recipients.iter().all(|(_, code)| code.is_some()) {
+            let nobody = message.accepted().next().is_none();
+            if nobody { self.give_up(world) } else { self.write_body(world, chance) }
+        }
+    }
+
+    fn give_up(&mut self, world: &mut World) {
+        world.write(self.client, b"RSET\r\n");
+        self.stage = Stage::Greeting;
     }
 
     fn write_body(&mut self, world: &mut World, chance: &mut Rng) {
         let Some(message) = self.sent.last_mut() else { return };
         let spam = if chance.u8(0..4) == 0 { SPAM } else { "innocent" };
         let filler = "..stuffed\r\nfiller line of some length\r\n".repeat(chance.usize(0..900));
-        let body = format!("Subject: {}\r\n\r\n{spam}\r\n{filler}.\r\n", message.token);
+        let content = format!("Subject: {}\r\n\r\n{spam}\r\n{filler}", message.token);
         message.end_mark_written = true;
         self.stage = Stage::Final;
-        world.write(self.client, body.as_bytes());
+        match message.chunked {
+            true => self.write_chunks(content.as_bytes(), world, chance),
+            false => world.write(self.client, format!("{content}.\r\n").as_bytes()),
+        }
         if chance.u8(0..20) == 0 {
             world.client_goes(self.client, Gone::HalfClosed);
         }
+    }
+
+    /// Several chunks, all at once, of which the last may be empty.
+    fn write_chunks(&mut self, content: &[u8], world: &mut World, chance: &mut Rng) {
+        let pieces: Vec<&[u8]> = content.chunks(chance.usize(40..20_000)).collect();
+        let empty_last = chance.bool();
+        let mut octets = Vec::new();
+        for (index, piece) in pieces.iter().enumerate() {
+            let last = index + 1 == pieces.len() && !empty_last;
+            let word = if last { " LAST" } else { "" };
+            octets.extend_from_slice(format!("BDAT {}{word}\r\n", piece.len()).as_bytes());
+            octets.extend_from_slice(piece);
+        }
+        let answered = if empty_last { pieces.len() } else { pieces.len() - 1 };
+        if empty_last {
+            octets.extend_from_slice(b"BDAT 0 LAST\r\n");
+        }
+        if answered > 0 {
+            self.stage = Stage::Chunks(answered);
+        }
+        world.write(self.client, &octets);
     }
 
     fn final_replied(&mut self, code: u16, world: &mut World, chance: &mut Rng) {

@@ -8,7 +8,7 @@ use crate::relay::{
     Verification,
 };
 use crate::session::{
-    Answer, Ask, Client, Effect, Gone, Listener, Record, Session, Shared, Tables,
+    Answer, Ask, Client, Effect, Gone, Listener, Record, Session, Shared, Source, Sources, Tables,
 };
 use crate::tally::Tally;
 use crate::tls::{TlsFacts, TlsStream};
@@ -201,6 +201,7 @@ impl World {
             budget: Budget::new(64 << 20),
             tally: Rc::new(Tally::default()),
             board: relay.board(),
+            sources: Sources::default(),
             ledger: None,
         };
         let mut world = World {
@@ -234,7 +235,14 @@ impl World {
         let listener = self.listeners.iter().find(|one| one.name == listener).map(Arc::clone)?;
         let id = ClientId(self.clients.len());
         let session_id = format!("sim{}", id.0);
-        let client = Client { address: Some(from), port: None, session_id, seat: id.0 as u64 };
+        let client = Client {
+            address: Some(from),
+            port: None,
+            session_id,
+            seat: id.0 as u64,
+            listener: 0,
+            place: self.shared.sources.connected(Source::of(0, from), 0),
+        };
         let own = Arc::clone(&listener);
         let session = Session::new(own, self.shared.clone(), client, self.now());
         self.clients.push(ClientSide {

@@ -1,6 +1,8 @@
 //! Paths and mailboxes of MAIL and RCPT (RFC 5321 4.1.2, RFC 6531 3.3).
 
-use crate::limits::{DOMAIN_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS};
+use crate::limits::{
+    DOMAIN_OCTETS, LOCAL_PART_OCTETS, PATH_OCTETS, REVERSE_LOCAL_PART_OCTETS, REVERSE_PATH_OCTETS,
+};
 use core::net::{Ipv4Addr, Ipv6Addr};
 use memchr::{memchr, memrchr};
 use smallvec::SmallVec;
@@ -54,11 +56,13 @@ pub enum PathFault {
 impl<'a> ReversePath<'a> {
     /// Reads `<...>` from the beginning of `input`; what stands behind it comes along.
     pub fn read(input: &'a [u8]) -> Result<(ReversePath<'a>, &'a [u8]), PathFault> {
-        let (inner, rest) = bracketed(input)?;
-        match inner {
-            b"" => Ok((ReversePath::Null, rest)),
-            _ => Ok((ReversePath::Mailbox(Mailbox::read(without_route(inner)?)?), rest)),
+        let (inner, rest) = bracketed(input, REVERSE_PATH_OCTETS)?;
+        if inner.is_empty() {
+            return Ok((ReversePath::Null, rest));
         }
+        // RFC 5321 4.5.3.1: what we can cope with is not refused for its length.
+        let mailbox = Mailbox::read_up_to(REVERSE_LOCAL_PART_OCTETS, without_route(inner)?)?;
+        Ok((ReversePath::Mailbox(mailbox), rest))
     }
 
     /// The address as it came; empty for `<>`.
@@ -73,7 +77,7 @@ impl<'a> ReversePath<'a> {
 impl<'a> ForwardPath<'a> {
     /// Reads `<...>` from the beginning of `input`; what stands behind it comes along.
     pub fn read(input: &'a [u8]) -> Result<(ForwardPath<'a>, &'a [u8]), PathFault> {
-        let (inner, rest) = bracketed(input)?;
+        let (inner, rest) = bracketed(input, PATH_OCTETS)?;
         // RFC 5321 4.1.1.3: RCPT TO:<Postmaster>, without domain, must be accepted, in any case.
         if inner.eq_ignore_ascii_case(b"postmaster") {
             return Ok((ForwardPath::Postmaster(inner), rest));
@@ -93,6 +97,10 @@ impl<'a> ForwardPath<'a> {
 impl<'a> Mailbox<'a> {
     /// Reads a whole address.
     pub fn read(address: &'a [u8]) -> Result<Mailbox<'a>, PathFault> {
+        Mailbox::read_up_to(LOCAL_PART_OCTETS, address)
+    }
+
+    fn read_up_to(local_part_octets: usize, address: &'a [u8]) -> Result<Mailbox<'a>, PathFault> {
         let at = match address.first() {
             Some(b'"') => quoted_length(address).ok_or(PathFault::Syntax)?,
             _ => memrchr(b'@', address).ok_or(PathFault::Syntax)?,
@@ -100,7 +108,7 @@ impl<'a> Mailbox<'a> {
         let (local_part, domain) = address.split_at(at);
         let domain = domain.strip_prefix(b"@").ok_or(PathFault::Syntax)?;
         // RFC 5321 4.5.3.1.1 and 4.5.3.1.2: 64 octets of local-part, 255 of domain.
-        if local_part.is_empty() || local_part.len() > LOCAL_PART_OCTETS {
+        if local_part.is_empty() || local_part.len() > local_part_octets {
             return Err(PathFault::Syntax);
         }
         if local_part[0] != b'"' && !is_dot_string(local_part) {
@@ -179,7 +187,7 @@ pub(super) fn is_address_literal(literal: &[u8]) -> bool {
 }
 
 /// What stands between `<` and its `>`, and what follows. A `>` in a quoted string is text.
-fn bracketed(input: &[u8]) -> Result<(&[u8], &[u8]), PathFault> {
+fn bracketed(input: &[u8], octets_max: usize) -> Result<(&[u8], &[u8]), PathFault> {
     let inner = input.strip_prefix(b"<").ok_or(PathFault::Syntax)?;
     let mut at = 0;
     let end = loop {
@@ -192,7 +200,7 @@ fn bracketed(input: &[u8]) -> Result<(&[u8], &[u8]), PathFault> {
     let (path, rest) = (&inner[..end], &inner[end + 1..]);
     // RFC 5321 4.5.3.1.3: a path has at most 256 octets with its punctuation. A source route is
     // not counted, as it is thrown away.
-    let too_long = without_route(path)?.len() + "<>".len() > PATH_OCTETS;
+    let too_long = without_route(path)?.len() + "<>".len() > octets_max;
     // A parameter needs a blank before it.
     let glued = !rest.is_empty() && rest[0] != b' ';
     if too_long || glued { Err(PathFault::Syntax) } else { Ok((path, rest)) }
@@ -311,6 +319,26 @@ mod tests {
         }
         // RFC 5321 4.5.3.1.1: 64 octets are still a local-part.
         assert!(forward(format!("<{}@example.net>", "x".repeat(64)).as_bytes()).is_some());
+    }
+
+    // RFC 5321 4.5.3.1: a sender's local-part may be longer than 64 octets, within our bound.
+    #[test]
+    fn a_long_local_part_is_good_for_a_sender() {
+        for (octets, good) in [
+            (LOCAL_PART_OCTETS + 1, true),
+            (REVERSE_LOCAL_PART_OCTETS, true),
+            (REVERSE_LOCAL_PART_OCTETS + 1, false),
+        ] {
+            let path = format!("<{}@example.net>", "x".repeat(octets));
+            assert_eq!(ReversePath::read(path.as_bytes()).is_ok(), good, "{octets}");
+            assert!(ForwardPath::read(path.as_bytes()).is_err(), "{octets}");
+        }
+        let domain = [["x".repeat(63).as_str(); 3].join("."), "x".repeat(63)].join(".");
+        let path = |octets| format!("<{}@{domain}>", "x".repeat(octets));
+        assert_eq!(domain.len(), DOMAIN_OCTETS);
+        let longest = path(REVERSE_LOCAL_PART_OCTETS);
+        assert_eq!(longest.len(), REVERSE_PATH_OCTETS);
+        assert!(ReversePath::read(longest.as_bytes()).is_ok());
     }
 
     #[test]

@@ -110,9 +110,13 @@ impl ChunkReader {
                     at += 1;
                     from = at;
                 }
+                // What came before is handed on before: which of two faults of a message comes first
+                // must not depend on the cut.
                 _ => {
+                    hand_on(&octets[from..at], sink);
                     sink.malformed();
                     at += 1;
+                    from = at;
                 }
             }
         }

@@ -2,12 +2,14 @@
 //!
 //! Reading borrows from the line and allocates nothing. A fault is told as the reply it becomes.
 
-use super::address::{ForwardPath, ReversePath, is_address_literal, is_domain_name, is_dot_string};
-use super::{Reply, decode_xtext, replies};
-use crate::limits::{
-    CHECKPOINT_ID_OCTETS, DOMAIN_OCTETS, ENVID_OCTETS, ORCPT_OCTETS, TRANSID_OCTETS,
+use super::address::{ForwardPath, ReversePath, is_address_literal, is_domain_name};
+use super::parameters::{
+    Parameter, behind_keyword, envelope_id, needed, once, original_recipient, parameters, size,
+    transid,
 };
-use memchr::{memchr, memrchr};
+use super::{Reply, replies};
+use crate::limits::{CHECKPOINT_ID_OCTETS, DOMAIN_OCTETS, TRANSID_OCTETS};
+use memchr::memchr;
 
 /// What a command line asks for, by its first word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +107,7 @@ pub struct Rcpt<'a> {
     pub forward_path: ForwardPath<'a>,
     /// NOTIFY.
     pub notify: Option<Notify>,
-    /// ORCPT, as it came (type and xtext, checked).
+    /// ORCPT, as it came (type and address in one of their encodings, checked).
     pub orcpt: Option<&'a [u8]>,
 }
 
@@ -304,21 +306,6 @@ pub fn resume_id(argument: &[u8]) -> Result<&[u8], Reply> {
     transid(argument, TRANSID_OCTETS).map_err(|_| replies::BAD_ARGUMENT)
 }
 
-/// draft-fanf-smtp-rfc1845bis-01 2.2: transid-value = "<" transid-spec ">"; transid-spec =
-/// dot-string "@" domain, opaque, of so many characters at most.
-fn transid(value: &[u8], octets_max: usize) -> Result<&[u8], Reply> {
-    let spec = value.strip_prefix(b"<").and_then(|rest| rest.strip_suffix(b">"));
-    let good = |spec: &&[u8]| {
-        let at = memrchr(b'@', spec).unwrap_or(0);
-        spec.is_ascii()
-            && spec.len() <= octets_max
-            && is_dot_string(&spec[..at])
-            && spec[..at].split(|octet| *octet == b'.').all(|atom| !atom.is_empty())
-            && is_domain_name(spec.get(at + 1..).unwrap_or_default())
-    };
-    spec.filter(good).ok_or(replies::BAD_PARAMETER)
-}
-
 impl<'a> Rcpt<'a> {
     /// Reads what stands behind `RCPT `. `smtputf8` is whether MAIL had that parameter.
     pub fn read(argument: &'a [u8], offers: Offers, smtputf8: bool) -> Result<Rcpt<'a>, Reply> {
@@ -343,7 +330,7 @@ impl<'a> Rcpt<'a> {
             self.notify = Some(Notify::read(needed(value)?)?);
         } else if offers.dsn && keyword.eq_ignore_ascii_case(b"ORCPT") {
             once(self.orcpt.is_none())?;
-            self.orcpt = Some(original_recipient(needed(value)?)?);
+            self.orcpt = Some(original_recipient(needed(value)?, offers.smtputf8)?);
         } else {
             return Err(replies::UNKNOWN_PARAMETER);
         }
@@ -371,88 +358,10 @@ impl Notify {
     }
 }
 
-/// `keyword` or `keyword=value`.
-struct Parameter<'a> {
-    keyword: &'a [u8],
-    value: Option<&'a [u8]>,
-}
-
-impl<'a> Parameter<'a> {
-    /// RFC 5321 4.1.2: esmtp-keyword is letters, digits and hyphens, and does not begin with a
-    /// hyphen; esmtp-value is any printable octet but `=`.
-    fn read(text: &'a [u8], offers: Offers) -> Result<Parameter<'a>, Reply> {
-        // RFC 5321 2.2.1: extensions are known after EHLO only; what stands here then is no
-        // parameter, well formed or not.
-        if !offers.extended {
-            return Err(replies::UNKNOWN_PARAMETER);
-        }
-        let (keyword, value) = match memchr(b'=', text) {
-            Some(at) => (&text[..at], Some(&text[at + 1..])),
-            None => (text, None),
-        };
-        let keyword_ok = keyword.first().is_some_and(u8::is_ascii_alphanumeric)
-            && keyword.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
-        let value_ok = value.is_none_or(|value| {
-            !value.is_empty()
-                && value.iter().all(|octet| octet.is_ascii_graphic() && *octet != b'=')
-        });
-        if keyword_ok && value_ok {
-            Ok(Parameter { keyword, value })
-        } else {
-            Err(replies::BAD_PARAMETER)
-        }
-    }
-}
-
-fn parameters(rest: &[u8]) -> impl Iterator<Item = &[u8]> {
-    rest.split(|octet| *octet == b' ').filter(|word| !word.is_empty())
-}
-
-/// What follows `FROM:` or `TO:`; one blank between is tolerated.
-fn behind_keyword<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
-    let (head, rest) = argument.split_at_checked(keyword.len())?;
-    head.eq_ignore_ascii_case(keyword).then(|| rest.strip_prefix(b" ").unwrap_or(rest))
-}
-
-fn once(first_time: bool) -> Result<(), Reply> {
-    if first_time { Ok(()) } else { Err(replies::BAD_PARAMETER) }
-}
-
-fn needed(value: Option<&[u8]>) -> Result<&[u8], Reply> {
-    value.ok_or(replies::BAD_PARAMETER)
-}
-
-/// RFC 1870 6: size-value = 1*20DIGIT. What does not fit into 64 bits is over any limit.
-fn size(value: &[u8]) -> Result<u64, Reply> {
-    if value.len() > 20 || !value.iter().all(u8::is_ascii_digit) {
-        return Err(replies::BAD_PARAMETER);
-    }
-    let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
-    Ok(value.iter().fold(0, add))
-}
-
-/// RFC 3461 4.4: an envelope identifier, before its encoding, consists of printable US-ASCII.
-fn envelope_id(value: &[u8]) -> Result<&[u8], Reply> {
-    let ascii = decode_xtext(value).is_some_and(|decoded| decoded.is_ascii());
-    if ascii && value.len() <= ENVID_OCTETS { Ok(value) } else { Err(replies::BAD_PARAMETER) }
-}
-
-/// RFC 3461 4.2: original-recipient-address = addr-type ";" xtext. Octets over 127 are let through,
-/// since Postfix encodes the UTF-8 of an internationalized address so, whatever the type.
-fn original_recipient(value: &[u8]) -> Result<&[u8], Reply> {
-    let semicolon = memchr(b';', value).ok_or(replies::BAD_PARAMETER)?;
-    let (kind, address) = (&value[..semicolon], &value[semicolon + 1..]);
-    let kind_ok = !kind.is_empty()
-        && kind.iter().all(|octet| octet.is_ascii_alphanumeric() || *octet == b'-');
-    if !kind_ok || value.len() > ORCPT_OCTETS {
-        return Err(replies::BAD_PARAMETER);
-    }
-    decode_xtext(address).map(|_| value).ok_or(replies::BAD_PARAMETER)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::ORCPT_OCTETS;
 
     const ALL: Offers = Offers {
         extended: true,
@@ -604,6 +513,13 @@ mod tests {
             ("TO:<a@b> ORCPT=rfc822", 501),
             ("TO:<a@b> ORCPT=;x", 501),
             ("TO:<a@b> ORCPT=rfc822;a+0D+0Ab", 501),
+            ("TO:<a@b> ORCPT=utf-8;jørn@b", 250),
+            ("TO:<a@b> ORCPT=UTF-8;j\\x{F8}rn@b", 250),
+            ("TO:<a@b> ORCPT=utf-8;j+C3+B8rn+40b", 250),
+            ("TO:<a@b> ORCPT=utf-8;j\\x{F8}rn+40b", 501),
+            ("TO:<a@b> ORCPT=rfc822;jørn@b", 501),
+            ("TO:<a@b> ORCPT=utf-8;j\\x{A}rn@b", 501),
+            ("TO:<a@b> NOTIFY=nøver", 501),
             ("TO:<a@b> SIZE=1", 555),
             ("TO:<>", 501),
             ("TO:<jørn@b>", 553),
@@ -612,6 +528,16 @@ mod tests {
             let reply = Rcpt::read(argument.as_bytes(), ALL, false).err();
             assert_eq!(reply.map_or(250, |reply| reply.code()), code, "{argument}");
         }
+        // RFC 6533 3: octets over 127 are safe in ORCPT only where SMTPUTF8 is offered, too.
+        let seven_bit = Offers { smtputf8: false, ..ALL };
+        for (orcpt, code) in [("utf-8;jørn@b", 501), ("utf-8;j\\x{F8}rn@b", 250)] {
+            let argument = format!("TO:<a@b> ORCPT={orcpt}");
+            let reply = Rcpt::read(argument.as_bytes(), seven_bit, false).err();
+            assert_eq!(reply.map_or(250, |reply| reply.code()), code, "{orcpt}");
+        }
+        let long = |octets: usize| format!("TO:<a@b> ORCPT=utf-8;{}", "x".repeat(octets - 6));
+        assert!(Rcpt::read(long(ORCPT_OCTETS).as_bytes(), ALL, false).is_ok());
+        assert!(Rcpt::read(long(ORCPT_OCTETS + 1).as_bytes(), ALL, false).is_err());
     }
 
     #[test]

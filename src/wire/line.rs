@@ -15,6 +15,9 @@ pub struct LineReader {
     /// Octets of an overlong line, once it is one.
     swallowed: u64,
     swallowed_cr: bool,
+    swallowed_bdat: bool,
+    /// A bare LF ends a line, too.
+    bare_lf_ends: bool,
 }
 
 /// One command line, without its CRLF.
@@ -26,11 +29,20 @@ pub enum Line<'a> {
     BareControl,
     /// A line over [`COMMAND_LINE_OCTETS`].
     TooLong,
+    /// A line that is one of these two, and a BDAT. How many octets follow it cannot be known, and
+    /// what follows must not be taken for commands.
+    BadBdat,
     /// [`COMMAND_LINE_SWALLOWED_OCTETS`] have come without a CRLF.
     Endless,
 }
 
 impl LineReader {
+    /// A reader for which a bare LF ends a line, too: for what is no mail client, such as a health
+    /// check. RFC 5321 2.3.8 has lines end with CRLF only.
+    pub fn lenient() -> LineReader {
+        LineReader { bare_lf_ends: true, ..LineReader::default() }
+    }
+
     /// The next line of `input`, which is advanced behind it. `None` when `input` holds no line end:
     /// then all of it was taken.
     pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Line<'s>> {
@@ -48,8 +60,8 @@ impl LineReader {
         let (line, rest) = input.split_at(length);
         *input = rest;
         if self.kept.len() + line.len() > COMMAND_LINE_OCTETS {
-            self.kept = Vec::new();
-            return Some(Line::TooLong);
+            let kept = std::mem::take(&mut self.kept);
+            return Some(too_long(is_bdat(kept.iter().chain(line))));
         }
         if !continued {
             return Some(checked(line));
@@ -69,7 +81,7 @@ impl LineReader {
                 Some(index) => input.get(index),
                 None => self.kept.last(),
             };
-            if before == Some(&b'\r') {
+            if self.bare_lf_ends || before == Some(&b'\r') {
                 return Some(feed + 1);
             }
             from = feed + 1;
@@ -85,6 +97,7 @@ impl LineReader {
         }
         self.swallowed = (self.kept.len() + piece.len()) as u64;
         self.swallowed_cr = piece.last().or(self.kept.last()) == Some(&b'\r');
+        self.swallowed_bdat = is_bdat(self.kept.iter().chain(piece));
         self.kept = Vec::new();
     }
 
@@ -93,6 +106,7 @@ impl LineReader {
         let ended_before = self.swallowed_cr && input.first() == Some(&b'\n');
         let length = match ended_before {
             true => Some(1),
+            false if self.bare_lf_ends => memchr(b'\n', input).map(|at| at + 1),
             false => memchr::memmem::find(input, b"\r\n").map(|at| at + 2),
         };
         let taken = length.unwrap_or(input.len());
@@ -106,15 +120,26 @@ impl LineReader {
         }
         length?;
         self.swallowed = 0;
-        Some(Line::TooLong)
+        Some(too_long(self.swallowed_bdat))
     }
 }
 
-/// The line without its CRLF, if it holds no control octet that could end it elsewhere.
+fn too_long(bdat: bool) -> Line<'static> {
+    if bdat { Line::BadBdat } else { Line::TooLong }
+}
+
+/// Whether a line that cannot be read begins with BDAT, whatever stands behind that.
+fn is_bdat<'a>(line: impl Iterator<Item = &'a u8>) -> bool {
+    line.take(4).map(u8::to_ascii_uppercase).eq(*b"BDAT")
+}
+
+/// The line without its end, if it holds no control octet that could end it elsewhere.
 fn checked(line: &[u8]) -> Line<'_> {
-    let line = &line[..line.len() - 2];
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
     // RFC 5321 2.3.8: a client must not send CR or LF alone, and a line ends with CRLF only.
     match memchr3(b'\r', b'\n', 0, line) {
+        Some(_) if is_bdat(line.iter()) => Line::BadBdat,
         Some(_) => Line::BareControl,
         None => Line::Whole(line),
     }
@@ -126,7 +151,10 @@ mod tests {
 
     /// All lines of a stream, cut into pieces of `size` octets.
     fn lines(stream: &[u8], size: usize) -> Vec<String> {
-        let mut reader = LineReader::default();
+        lines_by(LineReader::default(), stream, size)
+    }
+
+    fn lines_by(mut reader: LineReader, stream: &[u8], size: usize) -> Vec<String> {
         let mut found = Vec::new();
         for mut piece in stream.chunks(size) {
             while let Some(line) = reader.next(&mut piece) {
@@ -165,6 +193,46 @@ mod tests {
         let endless = vec![b'x'; COMMAND_LINE_SWALLOWED_OCTETS as usize + 1];
         assert_eq!(lines(&endless, 16_384), ["Endless"]);
         assert_eq!(lines(&endless, endless.len()), ["Endless"]);
+    }
+
+    #[test]
+    fn a_lenient_reader_takes_a_bare_lf_for_a_line_end_and_nothing_else() {
+        let long = [vec![b'x'; COMMAND_LINE_OCTETS], b"\nNOOP\n".to_vec()].concat();
+        let table: [(&[u8], &[&str]); 2] = [
+            (
+                b"EHLO a\nNOOP\r\n\n\r\nX\rY\nN\0\n\r\r\nQUIT\nrest",
+                &["EHLO a", "NOOP", "", "", "BareControl", "BareControl", "BareControl", "QUIT"],
+            ),
+            (&long, &["TooLong", "NOOP"]),
+        ];
+        for (stream, expected) in table {
+            for size in 1..=stream.len().min(100) {
+                let found = lines_by(LineReader::lenient(), stream, size);
+                assert_eq!(found, expected, "pieces of {size}");
+            }
+            assert_eq!(lines_by(LineReader::lenient(), stream, stream.len()), expected);
+        }
+    }
+
+    // A-15: the payload of a BDAT whose line cannot be read must not become commands.
+    #[test]
+    fn a_15_a_bdat_that_cannot_be_read_is_told_apart() {
+        let mut long = b"bDaT 5 ".to_vec();
+        long.resize(COMMAND_LINE_OCTETS - 1, b' ');
+        long.extend_from_slice(b"\r\n");
+        let table: [(&[u8], &str); 6] = [
+            (&long, "BadBdat"),
+            (&[&long[..7], &long].concat(), "BadBdat"),
+            (b"BDAT 5\0\r\n", "BadBdat"),
+            (b"BDAT 5\rLAST\r\n", "BadBdat"),
+            (b"BDAT\n5\r\n", "BadBdat"),
+            (b"BDA\0T 5\r\n", "BareControl"),
+        ];
+        for (line, told) in table {
+            for size in (1..20).chain(4_090..4_110) {
+                assert_eq!(lines(line, size), [told], "pieces of {size}");
+            }
+        }
     }
 
     #[test]

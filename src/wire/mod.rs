@@ -14,11 +14,13 @@ mod command;
 mod content;
 mod line;
 mod output;
+mod parameters;
 mod peer;
 mod proxy;
 pub mod replies;
 mod reply;
 mod reply_reader;
+mod unitext;
 mod xtext;
 
 pub use address::{Domain, ForwardPath, Mailbox, PathFault, ReversePath, unquoted};
@@ -35,4 +37,5 @@ pub use peer::{PeerAttributes, PeerCommand, Told, XCLIENT_ATTRIBUTES, XFORWARD_A
 pub use proxy::{Proxied, ProxyFault, ProxyReader};
 pub use reply::{Enhanced, Kind, Reply};
 pub use reply_reader::{BadReply, ReplyReader};
+pub use unitext::{in_seven_bits as unitext_in_seven_bits, is_unitext};
 pub use xtext::{decode as decode_xtext, encode as encode_xtext};

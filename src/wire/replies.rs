@@ -123,6 +123,9 @@ pub const IDLE: Reply = Reply::new(421, 4, 2, "timeout, closing");
 pub const SHUTTING_DOWN: Reply = Reply::new(421, 3, 2, "shutting down, try again later");
 /// Too many connections in all.
 pub const TOO_MANY_CONNECTIONS: Reply = Reply::new(421, 3, 2, "too many connections");
+/// A trusted peer speaks for a client whose source has too many connections.
+pub const TOO_MANY_FROM_SOURCE: Reply =
+    Reply::new(421, 7, 0, "too many connections from your address");
 /// More transactions than MAILMAX announced. RFC 9422.
 pub const TOO_MANY_MESSAGES: Reply = Reply::new(421, 7, 0, "too many messages on this connection");
 /// A message past twice the size limit.
@@ -141,7 +144,7 @@ pub const ANOTHER_CLASS: Reply =
 pub const NO_SUCH_MAILBOX: Reply = Reply::new(550, 1, 1, "no such mailbox");
 /// A domain that is not served here.
 pub const NOT_OUR_DOMAIN: Reply = Reply::new(550, 7, 1, "we do not relay to that domain");
-/// The unknown recipients of one connection have reached their limit.
+/// The unknown recipients of one source have reached their limit.
 pub const TOO_MANY_UNKNOWN: Reply = Reply::new(421, 7, 0, "too many unknown recipients");
 /// A route whose next hops take no SMTPUTF8 mail. RFC 6531 3.6.
 pub const NO_SMTPUTF8_BEHIND: Reply =
@@ -158,6 +161,8 @@ pub const NO_ROOM_NOW: Reply = Reply::new(452, 3, 1, "not enough space now");
 
 /// Bare CR, bare LF or NUL in the content. RFC 5321 2.3.8, 4.1.1.4.
 pub const BARE_NEWLINE: Reply = Reply::new(550, 5, 2, "message holds a bare CR, bare LF or NUL");
+/// A text line over the limit, where the listener refuses them. RFC 5321 4.5.3.1.6.
+pub const TEXT_LINE_TOO_LONG: Reply = Reply::new(550, 6, 0, "message has a line over 998 octets");
 /// Too many Received fields. RFC 5321 6.3.
 pub const LOOP: Reply = Reply::new(554, 4, 6, "too many hops, this is a loop");
 /// Policy refuses the content.

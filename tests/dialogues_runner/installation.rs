@@ -312,6 +312,14 @@ fn apply(listener: &mut Listener, setting: &Setting) -> Result<(), String> {
                 _ => return Err(unknown()),
             }
         }
+        "long-lines" => {
+            listener.long_lines_refused = match value.as_str() {
+                "accept" => false,
+                "refuse" => true,
+                _ => return Err(unknown()),
+            }
+        }
+        "lenient-commands" => listener.lenient_commands = switch()?,
         "mixed" => {
             listener.mixed = match value.as_str() {
                 "split" => Mixed::Split,

@@ -1,16 +1,20 @@
-//! Addresses, paths and xtext: what is read can be written and read again.
+//! Addresses, paths, xtext and unitext: what is read can be written and read again.
 
 use super::Cuts;
-use postern::limits::{LOCAL_PART_OCTETS, PATH_OCTETS};
-use postern::wire::{Domain, ForwardPath, Mailbox, ReversePath, decode_xtext, unquoted};
+use postern::limits::{LOCAL_PART_OCTETS, PATH_OCTETS, REVERSE_PATH_OCTETS};
+use postern::wire::{
+    Domain, ForwardPath, Mailbox, ReversePath, decode_xtext, is_unitext, unitext_in_seven_bits,
+    unquoted,
+};
 
-/// The octets are an address, a path, or an xtext value, whichever they can be.
+/// The octets are an address, a path, or an encoded value, whichever they can be.
 pub fn check(octets: &[u8], _: Cuts) {
     if let Ok(mailbox) = Mailbox::read(octets) {
         check_mailbox(octets, mailbox);
     }
     check_path(octets);
     check_xtext(octets);
+    check_unitext(octets);
 }
 
 fn check_mailbox(address: &[u8], mailbox: Mailbox<'_>) {
@@ -66,6 +70,13 @@ fn check_path(input: &[u8]) {
             assert_eq!([b"<>", rest].concat(), input);
             return;
         }
+        // RFC 5321 4.5.3.1: a sender's address may be longer than a recipient's.
+        (Err(_), Ok((ReversePath::Mailbox(long), _))) => {
+            let octets = long.address.len() + "<>".len();
+            assert!(long.local_part.len() > LOCAL_PART_OCTETS || octets > PATH_OCTETS);
+            assert!(octets <= REVERSE_PATH_OCTETS);
+            return;
+        }
         (Err(_), Err(_)) => return,
         other => panic!("the readings of a path differ: {other:?}"),
     };
@@ -83,6 +94,16 @@ fn check_xtext(value: &[u8]) {
     }
     let harmless = !value.iter().any(u8::is_ascii_control);
     assert_eq!(decode_xtext(&encoded(value)).is_some(), harmless);
+}
+
+/// RFC 6533 3: seven bits say the same, and no control octet hides in either.
+fn check_unitext(value: &[u8]) {
+    if is_unitext(value) {
+        let seven_bits = unitext_in_seven_bits(value);
+        assert!(is_unitext(&seven_bits) && seven_bits.is_ascii());
+        assert!(value.is_ascii() == (seven_bits == value));
+        assert!(!value.iter().any(u8::is_ascii_control));
+    }
 }
 
 fn encoded(plain: &[u8]) -> Vec<u8> {

@@ -34,6 +34,7 @@ fn lines(pieces: &[&[u8]]) -> Vec<Told> {
                 Line::Whole(line) => Told::Whole(line.to_vec()),
                 Line::BareControl => Told::Refused("bare control"),
                 Line::TooLong => Told::Refused("too long"),
+                Line::BadBdat => Told::Refused("bad BDAT"),
                 // The session ends here.
                 Line::Endless => return lines,
             });
@@ -56,7 +57,8 @@ const OFFERS: Offers = Offers {
 
 fn check_line(line: &[u8]) {
     let (verb, argument) = Verb::read(line);
-    let wire = [line, b"\r\n"].concat();
+    // RFC 5321 4.1.1 has white space at the end passed over; they take tabs there for part of a value.
+    let wire = [line.trim_ascii_end(), b"\r\n"].concat();
     let theirs = Request::parse(&mut wire.iter()).ok();
     match verb {
         Verb::Mail => return check_mail(argument, theirs),
@@ -255,6 +257,8 @@ fn they_refuse_mailbox(mailbox: Mailbox<'_>) -> bool {
     let local_part = mailbox.local_part;
     // They have no address literals: RFC 5321 4.1.3 does.
     matches!(mailbox.domain, Domain::Literal(_))
+        // They have addresses of at most 256 octets; senders have longer ones (RFC 5321 4.5.3.1).
+        || mailbox.address.len() > 256
         // Some large providers have such mailboxes, and the dots are no danger here.
         || (local_part[0] != b'"'
             && (local_part[0] == b'.' || memmem::find(local_part, b"..").is_some()))

@@ -3,9 +3,11 @@
 //! `fuzz/` drives them with libFuzzer; `tests/fuzz.rs` replays the committed corpora, in every cut.
 
 pub mod address;
+pub mod bdat;
 pub mod command_line;
 mod cuts;
 pub mod framer;
+pub mod proxy;
 pub mod replies;
 pub mod scan;
 pub mod session;
@@ -16,10 +18,12 @@ pub use cuts::Cuts;
 pub type Target = (&'static str, fn(&[u8], Cuts));
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 8] = [
     ("address", address::check),
+    ("bdat", bdat::check),
     ("command_line", command_line::check),
     ("framer", framer::check),
+    ("proxy", proxy::check),
     ("replies", replies::check),
     ("scan", scan::check),
     ("session", session::check),

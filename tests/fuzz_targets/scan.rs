@@ -2,7 +2,8 @@
 
 use super::Cuts;
 use postern::scan::{
-    Findings, PartBegins, PartKind, RuleSpec, Rules, Scanner, Score, Surface, Tags, Watch,
+    Condition, Findings, PartBegins, PartKind, RuleSpec, Rules, Scanner, Score, Surface, Tags,
+    Watch,
 };
 use std::sync::{Arc, LazyLock};
 
@@ -48,17 +49,32 @@ fn scan(pieces: &[&[u8]]) -> (Findings, Outline) {
     (scanner.finish(), scanner.into_watch())
 }
 
-/// A rule for each surface. The literals are short, so that a fuzzer meets them.
+/// A rule for each surface, whose literals and expressions are short, so that a fuzzer meets them;
+/// and one that hits when two of them did.
 fn rules() -> Arc<Rules> {
-    let surfaces = [Surface::Raw, Surface::Header, Surface::Subject, Surface::Text, Surface::Part];
-    let rules = surfaces.map(|surface| RuleSpec {
+    let literals = [&b"ab"[..], b"hit", b"\r\n-", b"=3d", b"\0"].map(<[u8]>::to_vec);
+    let regexes = ["(?i)hit.{0,3}a+b", "[a-c]{2}$"].map(str::to_owned);
+    let looks = Surface::ALL.map(|surface| RuleSpec {
         name: surface.name().to_owned(),
-        literals: [&b"ab"[..], b"hit", b"\r\n-", b"=3d", b"\0"].map(<[u8]>::to_vec).to_vec(),
+        literals: literals.to_vec(),
+        // Expressions do not see raw octets.
+        regexes: if surface == Surface::Raw { Vec::new() } else { regexes.to_vec() },
+        domains: vec![b"a.b".to_vec()],
+        networks: vec!["1.0.0.0/8".parse().expect("a network")],
+        digests: vec![[0; 32]],
         surfaces: vec![surface],
-        fields: Vec::new(),
+        fields: vec![b"x".to_vec()],
         tag: surface.name().to_owned(),
         score: Score(1),
-        observe: false,
+        ..RuleSpec::default()
     });
-    Arc::new(Rules::compile(Tags::new(), &rules).expect("the target's own rules"))
+    let tags = Surface::ALL.map(|surface| surface.name().to_owned());
+    let two = RuleSpec {
+        name: "two".to_owned(),
+        when: Condition { any: tags.to_vec(), count: 2, ..Condition::default() },
+        tag: "two".to_owned(),
+        ..RuleSpec::default()
+    };
+    let specs = [looks.to_vec(), vec![two]].concat();
+    Arc::new(Rules::compile(Tags::new(), &specs).expect("the target's own rules"))
 }

@@ -121,10 +121,24 @@ impl Process {
 
     /// A figure of the ledger's metrics, by its name without `postern_ledger_`.
     pub fn metric(&self, name: &str) -> u64 {
+        self.gauge(&format!("postern_ledger_{name}"))
+    }
+
+    /// A figure of the metrics, by its name.
+    fn gauge(&self, name: &str) -> u64 {
         let text = self.http("/metrics");
-        let name = format!("postern_ledger_{name} ");
+        let name = format!("{name} ");
         let value = text.lines().find_map(|line| line.strip_prefix(name.as_str()));
         value.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse::<f64>().unwrap() as u64
+    }
+
+    /// Waits until a figure of the metrics is what it should be.
+    pub fn waits_until(&self, name: &str, value: u64) {
+        let end = Instant::now() + PATIENCE;
+        while self.gauge(name) != value {
+            assert!(Instant::now() < end, "{name} is {} and not {value}", self.gauge(name));
+            std::thread::yield_now();
+        }
     }
 
     pub fn http(&self, path: &str) -> String {

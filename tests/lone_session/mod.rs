@@ -5,7 +5,7 @@
 use postern::config::Config;
 use postern::now::{Now, Tick};
 use postern::relay::{Outcome, Plan, Relay};
-use postern::session::{Answer, Ask, Client, Effect, Gone, Listener, Session, Shared};
+use postern::session::{Answer, Ask, Client, Effect, Gone, Listener, Session, Shared, Sources};
 use postern::tally::Tally;
 use postern::wire::{Budget, Reply};
 use std::fmt;
@@ -33,6 +33,7 @@ impl Installation {
             budget: Budget::new(64 << 20),
             tally: Rc::new(Tally::default()),
             board: Relay::new(Arc::clone(&config.routes)).board(),
+            sources: Sources::default(),
             ledger: None,
         };
         let listeners = config.listeners.into_iter().map(|(_, listener)| listener).collect();
@@ -59,6 +60,8 @@ impl Installation {
             port: None,
             session_id: "alone".to_owned(),
             seat: 1,
+            listener: 0,
+            place: None,
         };
         let listener = Arc::clone(&self.listeners[listener]);
         Session::new(listener, self.shared.clone(), client, NOW)

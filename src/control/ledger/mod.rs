@@ -28,7 +28,7 @@ pub use metrics::ledger_metrics;
 
 use crate::ledger::{
     Answer, Begun, Effect, FileJob, Holder, Keeper, LedgerFigures, Opened, Record, Request, Row,
-    Secret, Settings, Unreadable,
+    Secret, Settings, Unreadable, Work,
 };
 use crate::limits;
 use crate::now::Tick;
@@ -422,6 +422,9 @@ impl Shared {
                 state.keeper.timed_out(now);
             }
             self.carry_out(state);
+            // A shard that asks while the front sleeps here has nobody to wake, which costs it more
+            // than the question.
+            thread::sleep(limits::LEDGER_FRONT_PAUSE);
         }
     }
 
@@ -429,6 +432,7 @@ impl Shared {
 
     fn keep_store(&self, mut store: Store, mut loaded: bool) {
         let mut works = loaded;
+        let mut next_commit = Instant::now();
         while let Some(task) = self.next_task(&store) {
             match task {
                 Task::Settle => {
@@ -436,7 +440,11 @@ impl Shared {
                     let _ = store.settle();
                 }
                 Task::Inspect(inspection) => self.inspect(&mut store, inspection),
-                Task::Work(work) => {
+                Task::Work => {
+                    // What comes meanwhile is made durable by the same commit.
+                    thread::sleep(next_commit.saturating_duration_since(Instant::now()));
+                    next_commit = Instant::now() + limits::LEDGER_COMMIT_INTERVAL;
+                    let Some(work) = self.take_work() else { continue };
                     for row in work.reads {
                         let octets = store.read(row);
                         let mut state = self.lock();
@@ -465,8 +473,8 @@ impl Shared {
         let mut state = self.lock();
         loop {
             let now = self.clock.now();
-            if let Some(work) = state.keeper.take_work(now) {
-                return Some(Task::Work(work));
+            if state.keeper.work_due(now).is_some_and(|due| due <= now) {
+                return Some(Task::Work);
             }
             if let Some(inspection) = state.inspections.pop() {
                 return Some(Task::Inspect(inspection));
@@ -487,6 +495,10 @@ impl Shared {
                 return Some(Task::Settle);
             }
         }
+    }
+
+    fn take_work(&self) -> Option<Work> {
+        self.lock().keeper.take_work(self.clock.now())
     }
 
     fn commit(&self, store: &mut Store, changes: Vec<store::Change>) -> Result<(), StoreFault> {
@@ -567,7 +579,7 @@ impl Shared {
 
 /// What the store's thread does next.
 enum Task {
-    Work(crate::ledger::Work),
+    Work,
     Inspect(Inspection),
     Settle,
 }

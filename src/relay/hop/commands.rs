@@ -2,10 +2,10 @@
 
 use super::envelope::Step;
 use super::{Delivery, Hop};
-use crate::limits::HOP_XCLIENT_OCTETS;
+use crate::limits::{HOP_XCLIENT_OCTETS, ORCPT_OCTETS};
 use crate::relay::offers::Attributes;
 use crate::relay::plan::Origin;
-use crate::wire::{BodyKind, Notify, Ret, encode_xtext};
+use crate::wire::{BodyKind, Notify, Ret, encode_xtext, unitext_in_seven_bits};
 use core::net::IpAddr;
 
 impl Hop {
@@ -19,6 +19,7 @@ impl Hop {
         match step {
             Step::Reset => out.extend_from_slice(b"RSET"),
             Step::Data => out.extend_from_slice(b"DATA"),
+            Step::Verify => out.extend_from_slice(b"VRFY postmaster"),
             Step::Mail => self.write_mail(delivery, prdr, out),
             Step::Rcpt(place) => self.write_rcpt(delivery, place, out),
         }
@@ -30,10 +31,22 @@ impl Hop {
         out.extend_from_slice(b"RCPT TO:<");
         out.extend_from_slice(&recipient.address);
         out.push(b'>');
-        if self.offers.dsn {
+        if self.offers.has.dsn {
             write_notify(recipient.notify, out);
-            write_value(b" ORCPT=", recipient.orcpt.as_deref(), out);
+            self.write_orcpt(recipient.orcpt.as_deref(), out);
         }
+    }
+
+    /// RFC 6533 3: an address in UTF-8 goes out as it came to a server that offers SMTPUTF8, and in
+    /// seven bits to any other. RFC 3461 4.2: what grows over 500 characters by that goes not at all,
+    /// and a notice then names the address that the recipient has now.
+    fn write_orcpt(&self, orcpt: Option<&[u8]>, out: &mut Vec<u8>) {
+        let Some(orcpt) = orcpt else { return };
+        if self.offers.has.smtputf8 || orcpt.is_ascii() {
+            return write_value(b" ORCPT=", Some(orcpt), out);
+        }
+        let converted = unitext_in_seven_bits(orcpt);
+        write_value(b" ORCPT=", Some(&*converted).filter(|it| it.len() <= ORCPT_OCTETS), out);
     }
 
     /// MAIL with the parameters that the next hop offers.
@@ -42,14 +55,14 @@ impl Hop {
         out.extend_from_slice(b"MAIL FROM:<");
         out.extend_from_slice(&envelope.reverse_path);
         out.push(b'>');
-        if self.offers.size {
+        if self.offers.has.size {
             out.extend_from_slice(format!(" SIZE={}", delivery.octets()).as_bytes());
         }
         // RFC 6152 3: without the extension nothing can be said of 8-bit content. It is passed on as
         // it is: to change it would be to break its signatures.
         out.extend_from_slice(match envelope.body {
-            BodyKind::SevenBit if self.offers.eight_bit_mime => b" BODY=7BIT",
-            BodyKind::EightBitMime if self.offers.eight_bit_mime => b" BODY=8BITMIME",
+            BodyKind::SevenBit if self.offers.has.eight_bit_mime => b" BODY=7BIT",
+            BodyKind::EightBitMime if self.offers.has.eight_bit_mime => b" BODY=8BITMIME",
             BodyKind::BinaryMime => b" BODY=BINARYMIME",
             _ => b"",
         });
@@ -62,7 +75,7 @@ impl Hop {
         if prdr {
             out.extend_from_slice(b" PRDR");
         }
-        if self.offers.dsn {
+        if self.offers.has.dsn {
             out.extend_from_slice(match envelope.ret {
                 None => b"",
                 Some(Ret::Full) => b" RET=FULL",

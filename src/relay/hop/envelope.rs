@@ -20,6 +20,9 @@ pub(super) struct Talk {
     prdr: bool,
     /// The connection had a transaction before.
     reused: bool,
+    /// Everybody was refused, so nothing of the message is to leave; whether each reply was given to
+    /// its own command is to be seen by one more.
+    pub(super) confirming: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +31,20 @@ pub(super) enum Step {
     Mail,
     /// The recipient at this place of the group.
     Rcpt(usize),
+    /// VRFY, whose reply is like that of no other command of an envelope.
+    Verify,
     Data,
 }
 
 impl Talk {
     fn nobody(&self) -> bool {
         self.sender_refused || self.accepted.is_empty()
+    }
+
+    /// Whether what is still to be sent would be in vain.
+    fn nobody_can_be_accepted(&self) -> bool {
+        let next = self.steps.get(self.answered);
+        self.sender_refused || (self.accepted.is_empty() && next == Some(&Step::Data))
     }
 }
 
@@ -61,16 +72,17 @@ impl Hop {
     fn refusal(&self, delivery: &Delivery, turn: &Turn<'_>) -> Option<Reply> {
         let (envelope, offers) = (&delivery.envelope, &self.offers);
         // RFC 8689 4.2.1: only under TLS, to a server that has shown who it is and offers the same.
-        let tls_kept = self.tls == Tls::Active && turn.route.tls.is_demanded() && offers.requiretls;
+        let tls_kept =
+            self.tls == Tls::Active && turn.route.tls.is_demanded() && offers.has.requiretls;
         if envelope.requiretls && !tls_kept {
             return Some(replies::NO_REQUIRETLS);
         }
         // RFC 6531 3.2: without the extension the message must not be sent.
-        if envelope.smtputf8 && !offers.smtputf8 {
+        if envelope.smtputf8 && !offers.has.smtputf8 {
             return Some(Reply::new(550, 6, 7, "next hop does not take SMTPUTF8 mail"));
         }
         // RFC 3030 3: binary content needs both extensions; it is not converted here.
-        if delivery.is_binary() && !(offers.binarymime && offers.chunking) {
+        if delivery.is_binary() && !(offers.has.binarymime && offers.has.chunking) {
             return Some(Reply::new(554, 6, 1, "next hop does not take binary content"));
         }
         // RFC 1870 6.1: over the limit that the server has declared, nothing is to be sent.
@@ -79,21 +91,21 @@ impl Hop {
     }
 
     fn offer(&mut self, delivery: Box<Delivery>, turn: &mut Turn<'_>) {
-        // RFC 9422 5: no more RCPTs in one transaction than the server has said.
+        // RFC 9422 4.2: no more RCPTs in one transaction than the server has said.
         let most = self.offers.recipients_max.unwrap_or(usize::MAX);
         let places: Vec<usize> = delivery.open().take(most).collect();
         let reused = std::mem::replace(&mut self.used, true);
         self.transactions += 1;
         let plain = delivery.body.is_plain() && !reused;
-        let chunked = self.offers.chunking && (plain || delivery.is_binary());
+        let chunked = self.offers.has.chunking && (plain || delivery.is_binary());
         // A single recipient has a single reply in any case.
-        let prdr = self.protocol == Protocol::Smtp && self.offers.prdr && places.len() > 1;
+        let prdr = self.protocol == Protocol::Smtp && self.offers.has.prdr && places.len() > 1;
         let mut steps = Vec::with_capacity(places.len() + 3);
         // Whatever the last transaction has left behind is cleared.
         steps.extend(reused.then_some(Step::Reset));
         steps.push(Step::Mail);
         steps.extend(places.into_iter().map(Step::Rcpt));
-        steps.extend((!chunked).then_some(Step::Data));
+        steps.push(if chunked { Step::Verify } else { Step::Data });
         let talk = Talk {
             steps,
             answered: 0,
@@ -103,9 +115,10 @@ impl Hop {
             chunked,
             prdr,
             reused,
+            confirming: false,
         };
-        // RFC 2920 3.1: MAIL, RCPT and RSET may stand anywhere in a group, DATA at its end.
-        let now_sent = if self.offers.pipelining { talk.steps.len() } else { 1 };
+        // RFC 2920 3.1: MAIL, RCPT and RSET may stand anywhere in a group, DATA and VRFY at its end.
+        let now_sent = if self.offers.has.pipelining { talk.steps.len() } else { 1 };
         self.send_steps(&talk.steps[..now_sent], &delivery, prdr, turn);
         self.state = State::Envelope(delivery, talk);
         self.wait(turn.route.timeouts.command, turn);
@@ -128,8 +141,10 @@ impl Hop {
         turn: &mut Turn<'_>,
     ) {
         let step = talk.steps[talk.answered];
-        if step == Step::Data {
-            return self.data_answered(reply, delivery, talk, turn);
+        match step {
+            Step::Data => return self.data_answered(reply, delivery, talk, turn),
+            Step::Verify => return self.verify_answered(reply, delivery, talk, turn),
+            Step::Reset | Step::Mail | Step::Rcpt(_) => {}
         }
         let in_step = match (step, reply.kind()) {
             (_, Kind::Intermediate) => false,
@@ -153,7 +168,7 @@ impl Hop {
                 talk.refused.push((place, told(reply)));
                 true
             }
-            (Step::Data, _) => false,
+            (Step::Data | Step::Verify, _) => false,
         };
         if !in_step {
             self.state = State::Envelope(delivery, talk);
@@ -164,24 +179,26 @@ impl Hop {
     }
 
     /// The next command, if one is to be sent; else the next answer is awaited, or the body goes.
-    fn go_on(&mut self, delivery: Box<Delivery>, talk: Talk, turn: &mut Turn<'_>) {
-        let next = talk.steps.get(talk.answered).copied();
-        let pointless = match next {
-            None => talk.nobody(),
-            Some(step) => {
-                !self.offers.pipelining
-                    && (talk.sender_refused || (step == Step::Data && talk.accepted.is_empty()))
-            }
-        };
-        if pointless {
-            return self.conclude(delivery, talk.refused, turn);
+    fn go_on(&mut self, delivery: Box<Delivery>, mut talk: Talk, turn: &mut Turn<'_>) {
+        if !self.offers.has.pipelining && talk.nobody_can_be_accepted() {
+            // Whether that is so, or a reply too many has come, the answer to VRFY shows.
+            talk.steps.truncate(talk.answered);
+            talk.steps.push(Step::Verify);
         }
+        let next = talk.steps.get(talk.answered).copied();
         let Some(next) = next else {
-            return self.transfer(delivery, talk, turn);
+            // That was the RSET behind a DATA that was refused.
+            return self.conclude(delivery, talk.refused, turn);
         };
-        if !self.offers.pipelining {
+        if !self.offers.has.pipelining {
+            if turn.more_came {
+                // One command was sent, and two replies came.
+                self.state = State::Envelope(delivery, talk);
+                return self.broken(&OUT_OF_STEP, turn);
+            }
             self.send_steps(&[next], &delivery, talk.prdr, turn);
         }
+        talk.confirming = talk.nobody() && matches!(next, Step::Verify | Step::Data);
         self.state = State::Envelope(delivery, talk);
         self.wait(turn.route.timeouts.command, turn);
     }
@@ -201,19 +218,74 @@ impl Hop {
                 turn.effects.push(HopEffect::hand_back(delivery));
                 turn.effects.push(HopEffect::Close);
             }
-            (400..600, true) => self.conclude(delivery, talk.refused, turn),
+            (400..600, true) => self.confirm(delivery, talk, turn),
             // On a connection that had another transaction this may be the answer to RCPT, all being
             // one reply late: a new connection will show.
             (400..600, false) if !talk.reused => {
                 let accepted = std::mem::take(&mut talk.accepted);
                 talk.refused.extend(accepted.into_iter().map(|place| (place, told(reply))));
-                self.conclude(delivery, talk.refused, turn);
+                self.confirm(delivery, talk, turn);
             }
             _ => {
                 self.state = State::Envelope(delivery, talk);
                 self.broken(&OUT_OF_STEP, turn);
             }
         }
+    }
+
+    /// The message is refused to all, unless a reply too many has come in the middle: then this one
+    /// belongs to the last RCPT, and that of DATA is still to come. It would be no yes, as that to
+    /// RSET is.
+    fn confirm(&mut self, delivery: Box<Delivery>, mut talk: Talk, turn: &mut Turn<'_>) {
+        talk.answered = talk.steps.len();
+        talk.steps.push(Step::Reset);
+        talk.confirming = true;
+        self.send_steps(&[Step::Reset], &delivery, talk.prdr, turn);
+        self.state = State::Envelope(delivery, talk);
+        self.wait(turn.route.timeouts.command, turn);
+    }
+
+    /// The answer to VRFY stands where that of a RCPT would stand, had a reply too many come before.
+    ///
+    /// RFC 5321 3.5.3: 252 says that a mailbox cannot be verified, 502 that VRFY is not done. Any other
+    /// may be a RCPT's: then the message goes by DATA, whose 354 belongs to nothing else. Binary
+    /// content, which cannot, does not go over this connection.
+    fn verify_answered(
+        &mut self,
+        reply: &Reply,
+        delivery: Box<Delivery>,
+        mut talk: Talk,
+        turn: &mut Turn<'_>,
+    ) {
+        let in_step = matches!(reply.code(), 252 | 500 | 502);
+        match (in_step, talk.nobody()) {
+            (true, true) => self.conclude(delivery, talk.refused, turn),
+            (true, false) => self.transfer(delivery, talk, turn),
+            _ if delivery.is_binary() || turn.more_came => {
+                self.state = State::Envelope(delivery, talk);
+                self.broken(&OUT_OF_STEP, turn);
+            }
+            _ => {
+                talk.chunked = false;
+                talk.confirming = talk.nobody();
+                talk.answered = talk.steps.len();
+                talk.steps.push(Step::Data);
+                self.send_steps(&[Step::Data], &delivery, talk.prdr, turn);
+                self.state = State::Envelope(delivery, talk);
+                self.wait(turn.route.timeouts.command, turn);
+            }
+        }
+    }
+
+    /// The connection has ended while its replies were to be confirmed: nothing speaks against them.
+    pub(super) fn unconfirmed(
+        &mut self,
+        mut delivery: Box<Delivery>,
+        talk: Talk,
+        turn: &mut Turn<'_>,
+    ) {
+        delivery.settle_refused(talk.refused);
+        turn.effects.push(HopEffect::hand_back(delivery));
     }
 
     /// The message may leave: somebody was accepted.

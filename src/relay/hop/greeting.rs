@@ -65,7 +65,7 @@ impl Hop {
     fn consider_tls(&mut self, work: Option<Work>, turn: &mut Turn<'_>) {
         match self.tls {
             Tls::Active | Tls::Without => self.ready(work, turn),
-            Tls::Wanted if self.offers.starttls => {
+            Tls::Wanted if self.offers.has.starttls => {
                 turn.send(b"STARTTLS\r\n".to_vec());
                 self.state = State::StartTls(work);
                 self.wait(turn.route.timeouts.command, turn);
@@ -142,7 +142,7 @@ impl Hop {
         if self.used {
             commands.extend_from_slice(b"RSET\r\n");
         }
-        if !self.used || self.offers.pipelining {
+        if !self.used || self.offers.has.pipelining {
             self.offers.xclient.write(&delivery.envelope.origin, &mut commands);
         }
         turn.send(commands);
@@ -159,7 +159,7 @@ impl Hop {
     ) {
         match (reset, reply.code()) {
             (true, 200..300) => {
-                if !self.offers.pipelining {
+                if !self.offers.has.pipelining {
                     let mut command = Vec::new();
                     self.offers.xclient.write(&delivery.envelope.origin, &mut command);
                     turn.send(command);

@@ -7,11 +7,11 @@
 //!
 //! Replies carry no mark of the command that they answer, so a reply too many would be given to the
 //! wrong message. Whatever is out of place ends the connection: a reply while nothing was asked, one
-//! behind the last of an envelope, one before the body has left. A body follows a reused connection's
-//! envelope only after 354, which answers DATA and nothing else; BDAT, whose replies look like those
-//! of any command, is used on connections that have had no transaction since their greeting.
-//! For the same reason it is never pipelined behind RCPT, and what is more: as long as no octet of a
-//! body has left, the message can be tried elsewhere.
+//! behind the last of an envelope, one before the body has left. A body follows an envelope only after
+//! a reply that can be the answer to the last command alone: 354 for DATA, and 252 or its like for the
+//! VRFY that stands before a BDAT, whose own replies look like those of any command. So BDAT is never
+//! pipelined behind RCPT, and what is more: as long as no octet of a body has left, the message can be
+//! tried elsewhere. It is used on connections that have had no transaction since their greeting.
 
 mod commands;
 mod envelope;
@@ -196,9 +196,11 @@ impl Hop {
 
     /// Whether a connection that is idle can take this: a next hop may allow so many transactions
     /// only, binary content needs a connection of its own, and mail of one client must not go where
-    /// another was named and no other can be.
+    /// another was named and no other can be. A question is ours, and asked in no client's name.
     pub fn suits(&self, work: &Work) -> bool {
-        let Work::Delivery(delivery) = work else { return !self.is_spent() };
+        let Work::Delivery(delivery) = work else {
+            return !self.is_spent() && self.origin.is_none();
+        };
         let too_late = delivery.is_binary() && self.used;
         let named = self.origin.as_ref();
         // Postfix judges the right to XCLIENT by the address that it was told last.
@@ -337,6 +339,10 @@ impl Hop {
                     return;
                 }
                 work
+            }
+            State::Envelope(delivery, talk) if talk.confirming && *reply != OUT_OF_STEP => {
+                self.unconfirmed(delivery, talk, turn);
+                return turn.effects.push(close);
             }
             State::Introducing { delivery, .. } | State::Envelope(delivery, _) => {
                 Some(Work::Delivery(delivery))

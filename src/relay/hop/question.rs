@@ -26,7 +26,7 @@ const STEPS: [Step; 4] = [Step::Reset, Step::Mail, Step::Rcpt, Step::Reset];
 
 impl Hop {
     pub(super) fn ask(&mut self, question: Box<Question>, turn: &mut Turn<'_>) {
-        if question.smtputf8 && !self.offers.smtputf8 {
+        if question.smtputf8 && !self.offers.has.smtputf8 {
             // RFC 6531 3.2: a message for the recipient could not be sent either.
             let reply = Reply::new(550, 6, 7, "next hop does not take SMTPUTF8 mail");
             self.rest(turn);
@@ -36,7 +36,7 @@ impl Hop {
         self.transactions += 1;
         let steps = if reused { &STEPS[..] } else { &STEPS[1..] };
         let asking = Asking { steps, answered: 0, sender_refused: None, answer: None };
-        let now_sent = if self.offers.pipelining { steps.len() } else { 1 };
+        let now_sent = if self.offers.has.pipelining { steps.len() } else { 1 };
         send(&steps[..now_sent], &question, turn);
         self.state = State::Asking(question, asking);
         self.wait(turn.route.timeouts.command, turn);
@@ -76,7 +76,7 @@ impl Hop {
             };
             return turn.effects.push(HopEffect::Answered(question, answer));
         };
-        if !self.offers.pipelining {
+        if !self.offers.has.pipelining {
             send(&[next], &question, turn);
         }
         self.state = State::Asking(question, asking);

@@ -47,6 +47,19 @@ fn parameters_are_those_that_are_offered() {
         assert_eq!(told(&bench.deliver(&["ok"], &asking)), ["delivered"]);
         assert!(bench.wire().contains(&format!("RCPT TO:<ok@example.net>{parameters}\r\n")));
     }
+    // RFC 6533 3: UTF-8 in ORCPT only where SMTPUTF8 is offered; else in seven bits, if it fits.
+    let long: &str = Box::leak(format!("utf-8;{}", "ø".repeat(240)).into_boxed_str());
+    for (offers, orcpt, expected) in [
+        (&[][..], "utf-8;jørn@z", " ORCPT=utf-8;jørn@z"),
+        (&["-SMTPUTF8"], "utf-8;jørn@z", " ORCPT=utf-8;j\\x{F8}rn@z"),
+        (&["-SMTPUTF8"], long, ""),
+        (&["-DSN"], "utf-8;jørn@z", ""),
+    ] {
+        let message = Message { orcpt: Some(orcpt), ..hello() };
+        let mut bench = bench(offers, &[]);
+        assert_eq!(told(&bench.deliver(&["ok"], &message)), ["delivered"]);
+        assert!(bench.wire().contains(&format!("RCPT TO:<ok@example.net>{expected}\r\n")));
+    }
     let never = Message { notify: Some(Notify::default()), ..hello() };
     let mut bench = bench(&[], &[]);
     bench.deliver(&["ok"], &never);
@@ -159,7 +172,11 @@ fn bdat_goes_in_one_chunk_behind_the_answers_to_rcpt() {
     let message = plain_message(b"Subject: x\r\n\r\n.\r\n");
     let outcomes = bench.deliver(&["gone", "ok"], &message);
     assert_eq!(told(&outcomes), ["550 5.1.1", "delivered"]);
-    assert!(bench.wire().contains(">\r\nBDAT 30 LAST\r\nReceived: x\r\nSubject: x\r\n\r\n.\r\n"));
+    assert!(
+        bench
+            .wire()
+            .contains("VRFY postmaster\r\nBDAT 30 LAST\r\nReceived: x\r\nSubject: x\r\n\r\n.\r\n")
+    );
     // Nobody is left: nothing is sent.
     assert_eq!(told(&bench.deliver(&["gone"], &message)), ["550 5.1.1"]);
     assert_eq!(bench.wire().matches("Subject").count(), 1);

@@ -37,6 +37,31 @@ impl Bench {
     }
 }
 
+// A next hop that is told of clients would judge a question by the client of the mail before it.
+#[test]
+fn a_question_is_asked_in_no_clients_name() {
+    let servers = || vec![offering(Protocol::Smtp, &["XCLIENT ADDR HELO"], &LINES)];
+    let mut bench = Bench::with(servers(), |route| {
+        route.verify = Verify::Callahead;
+        route.xclient = true;
+    });
+    let from = |last: u8| {
+        let address = Some([192, 0, 2, last].into());
+        hello().with(|envelope| envelope.origin = Origin { address, ..Origin::default() })
+    };
+    assert_eq!(bench.said("ok1"), "accepted");
+    assert_eq!(told(&bench.deliver(&["ok"], &from(1))), ["delivered"]);
+    assert_eq!(bench.servers[0].kept.seen().connections, 1, "one that was asked carries mail");
+    assert_eq!(bench.said("gone1"), "550 5.1.1");
+    assert_eq!(bench.servers[0].kept.seen().connections, 2, "one that has named a client");
+    assert_eq!(bench.said("ok2"), "accepted");
+    assert_eq!(told(&bench.deliver(&["ok"], &from(1))), ["delivered"]);
+    assert_eq!(bench.said("ok3"), "accepted");
+    assert!(bench.servers[0].kept.seen().connections <= 3);
+    // Between a client's name and a question on the same connection there is always a new greeting.
+    assert_eq!(bench.wire().matches("XCLIENT").count(), 2);
+}
+
 #[test]
 fn a_question_is_a_transaction_without_a_message() {
     for offers in [&[][..], &["-PIPELINING"], &["-ENHANCEDSTATUSCODES"]] {

@@ -13,6 +13,7 @@ enum Event {
     Goes(Gone),
     Drained,
     Secured,
+    Superseded,
 }
 
 fn words() -> impl Strategy<Value = &'static str> {
@@ -24,6 +25,11 @@ fn words() -> impl Strategy<Value = &'static str> {
         "MAIL FROM:<a@b.example> BODY=BINARYMIME SIZE=1\r\n",
         "MAIL FROM:<a@b.example>\r\n",
         "MAIL FROM:<a@b.example> SIZE=99999\r\n",
+        "MAIL FROM:<a@b.example> TRANSID=<x@y> TRANSOFF=0\r\n",
+        "MAIL FROM:<a@b.example> TRANSID=<x@y> TRANSOFF=6\r\n",
+        "MAIL FROM:<a@b.example> TRANSID=<x@y>\r\n",
+        "RESUME <x@y>\r\n",
+        "RESUME x\r\n",
         "RCPT TO:<u@example.net>\r\n",
         "RCPT TO:<lax1@example.net>\r\n",
         "RCPT TO:<nouser@example.net>\r\n",
@@ -61,6 +67,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => Just(Event::TakesNothing),
         1 => prop_oneof![Just(Gone::HalfClosed), Just(Gone::Lost)].prop_map(Event::Goes),
         1 => Just(Event::Drained),
+        1 => Just(Event::Superseded),
     ]
 }
 
@@ -72,26 +79,33 @@ fn listeners() -> impl Strategy<Value = Listener> {
         Some(TlsMode::Required),
         Some(TlsMode::Implicit),
     ]);
-    let switches = prop::array::uniform6(any::<bool>());
-    (modes, switches).prop_map(|(mode, [lmtp, proxy, peer, early, normalize, small])| {
-        let if_on = |on| if on { here() } else { Networks::default() };
-        Listener {
-            size_octets_max: if small { 1_000 } else { 0 },
-            recipients_max: 3,
-            messages_max: 4,
-            errors_max: 5,
-            junk_max: 5,
-            unknown_recipients_max: 3,
-            scan_budget: Duration::from_secs(if small { 5 } else { 30 }),
-            binarymime: Offer::Always,
-            newlines: if normalize { Newlines::Normalize } else { Newlines::Reject },
-            banner_pause: Duration::from_secs(u64::from(early)),
-            early_talk_refused: small,
-            tls: mode.map(tls),
-            trust: trust(if_on(proxy), if_on(peer)),
-            ..listener(if lmtp { Protocol::Lmtp } else { Protocol::Smtp })
-        }
-    })
+    let switches = prop::array::uniform8(any::<bool>());
+    (modes, switches).prop_map(
+        |(mode, [lmtp, proxy, peer, early, normalize, small, kept, part])| {
+            let if_on = |on| if on { here() } else { Networks::default() };
+            Listener {
+                size_octets_max: if small { 1_000 } else { 0 },
+                recipients_max: 3,
+                messages_max: 4,
+                errors_max: 5,
+                junk_max: 5,
+                unknown_recipients_max: 3,
+                scan_budget: Duration::from_secs(if small { 5 } else { 30 }),
+                binarymime: Offer::Always,
+                newlines: if normalize { Newlines::Normalize } else { Newlines::Reject },
+                banner_pause: Duration::from_secs(u64::from(early)),
+                early_talk_refused: small,
+                tls: mode.map(tls),
+                trust: Trust { resume: if_on(kept), ..trust(if_on(proxy), if_on(peer)) },
+                resume: if part { ResumeLevel::Partial } else { ResumeLevel::Outcome },
+                checkpoint: part,
+                replay: kept && normalize,
+                lenient_commands: small,
+                long_lines_refused: small,
+                ..listener(if lmtp { Protocol::Lmtp } else { Protocol::Smtp })
+            }
+        },
+    )
 }
 
 proptest! {
@@ -103,11 +117,15 @@ proptest! {
         listener in listeners(),
         asks_ahead: bool,
         little_room: bool,
+        recorded: bool,
         events in prop::collection::vec(events(), 1..60),
     ) {
         let board = Board::new(1);
         board.note(RouteId(0), Standing { asks_ahead, ..Standing::default() });
         let mut lone = Lone::with(listener, board, if little_room { 16 * 1024 } else { 1 << 20 });
+        if recorded {
+            lone.keep_ledger();
+        }
         for event in events {
             match event {
                 Event::Says(text) => _ = lone.say(text),
@@ -122,6 +140,7 @@ proptest! {
                 }
                 Event::Secured if lone.tls_early.take().is_some() => _ = lone.secured(),
                 Event::Secured => {}
+                Event::Superseded => lone.superseded(),
             }
         }
         // Left alone, with whoever was asked answering, it ends: each message that is still to come
@@ -134,7 +153,8 @@ proptest! {
             lone.wait(Duration::from_secs(30 * 60));
         }
         prop_assert!(lone.session.is_over());
-        prop_assert!(lone.records.iter().filter(|one| one.end != End::Replied).count() <= 1);
+        let is_good = |end: &End| matches!(end, End::Replied | End::Unseen);
+        prop_assert!(lone.records.iter().filter(|one| !is_good(&one.end)).count() <= 1);
     }
 }
 
@@ -147,6 +167,7 @@ fn told<'a>(
     let board = Board::new(1);
     board.note(RouteId(0), Standing { asks_ahead, ..Standing::default() });
     let mut lone = Lone::with(listener, board, 1 << 20);
+    lone.keep_ledger();
     let mut told = Vec::new();
     for piece in pieces {
         lone.session.receive(piece, lone.now());

@@ -22,6 +22,8 @@ enum Then {
     /// The client takes nothing of what it was told.
     NotRead,
     Drained,
+    /// The peer breaks TLS.
+    TlsFails,
 }
 
 impl Ending {
@@ -67,6 +69,10 @@ fn bad_endings() -> Vec<Ending> {
         Ending::of(sealed(TlsMode::Implicit), "", rst).closed("in the TLS handshake"),
         Ending::of(sealed(TlsMode::Offered), "STARTTLS\r\n", fin).closed("in the TLS handshake"),
         Ending::of(sealed(TlsMode::Offered), "STARTTLS\r\nRSET\r\n", end).closed("behind STARTTLS"),
+        Ending::of(sealed(TlsMode::Implicit), "", Then::TlsFails).closed("no common cipher"),
+        Ending::of(sealed(TlsMode::Offered), "STARTTLS\r\n", Then::TlsFails).closed("no common"),
+        on(mail("DATA\r\nx"), Then::TlsFails).lost("no common cipher"),
+        on(mail(""), Then::TlsFails).closed("no common cipher"),
         on(String::new(), Then::Silence).closed("timeout"),
         on(mail(""), Then::Silence).closed("timeout"),
         on(mail("BDAT 1\r\nx"), Then::Silence).lost("timeout"),
@@ -99,6 +105,11 @@ fn bad_endings() -> Vec<Ending> {
         on(mail("DATA\r\nx\r\n.\r\n"), Then::NotRead).closed("takes no octets"),
         on(ehlo(""), Then::Drained).closed("shutting down"),
         on(mail(""), Then::Drained).closed("shutting down"),
+        Ending::of(paused(), "", Then::Drained).closed("shutting down"),
+        Ending::of(proxied(), "", Then::Drained).closed("shutting down"),
+        Ending::of(proxied(), "PROXY TCP4 1", Then::Drained).closed("shutting down"),
+        Ending::of(sealed(TlsMode::Implicit), "\x16", Then::Drained).closed("shutting down"),
+        Ending::of(sealed(TlsMode::Offered), "STARTTLS\r\n", Then::Drained).closed("shutting down"),
     ]
 }
 
@@ -135,6 +146,10 @@ fn a_bad_end_leaves_one_record_and_a_good_one_none() {
             Then::Nothing => assert!(!lone.ended.is_empty(), "{shown}: it goes on"),
             Then::Goes(gone) => lone.goes(gone),
             Then::Silence | Then::NotRead => _ = lone.wait(Duration::from_secs(301)),
+            Then::TlsFails => {
+                lone.session.tls_failed("TLS failed: no common cipher", lone.now());
+                lone.drain();
+            }
             Then::Drained => {
                 lone.session.drain(lone.now());
                 lone.drain();
@@ -148,14 +163,15 @@ fn a_bad_end_leaves_one_record_and_a_good_one_none() {
         lone.goes(Gone::Lost);
         assert!(lone.session.is_over(), "{shown}: it is not over");
         assert!(lone.session.deadline().is_none(), "{shown}");
-        let bad: Vec<&Record> = lone.records.iter().filter(|one| one.end != End::Replied).collect();
+        let is_good = |end: &End| matches!(end, End::Replied | End::Unseen);
+        let bad: Vec<&Record> = lone.records.iter().filter(|one| !is_good(&one.end)).collect();
         match (why, bad.as_slice()) {
             (None, []) => {}
             (Some(why), [record]) => {
                 let (text, lost) = match &record.end {
                     End::Lost(text) => (text, true),
                     End::Closed(text) => (text, false),
-                    End::Replied => unreachable!("filtered"),
+                    End::Replied | End::Unseen => unreachable!("filtered"),
                 };
                 assert!(text.contains(why), "{shown}: {text}, not {why}");
                 assert_eq!(lost, of_message, "{shown}");
@@ -183,7 +199,22 @@ fn a_client_that_is_given_up_is_not_obeyed_any_more() {
     lone.answer();
     assert_eq!(lone.ended, ["abort", "close"]);
     let ends: Vec<&End> = lone.records.iter().map(|record| &record.end).collect();
-    assert!(matches!(ends[..], [End::Closed(_), End::Replied]), "{ends:?}");
+    assert!(matches!(ends[..], [End::Closed(_), End::Unseen]), "{ends:?}");
+}
+
+// Replies that are made for nobody are told apart in the record: the client will come again.
+#[test]
+fn what_a_client_that_is_gone_would_have_been_told_is_unseen() {
+    for (gone, end) in [(Gone::Lost, End::Unseen), (Gone::HalfClosed, End::Replied)] {
+        let mut lone = Lone::on(smtp());
+        lone.say("EHLO client.example\r\n");
+        lone.say(format!("{ENVELOPE}DATA\r\n"));
+        lone.say("x\r\n.\r\n");
+        lone.goes(gone);
+        lone.answer();
+        let ends: Vec<&End> = lone.records.iter().map(|record| &record.end).collect();
+        assert_eq!(ends, [&end]);
+    }
 }
 
 // A client that does not even take its last reply has one record of its end, not two.

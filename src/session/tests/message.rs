@@ -88,6 +88,37 @@ fn a_16_a_chunk_of_2_to_the_63_is_read_in_the_memory_there_is() {
     assert!(lone.ended.is_empty() && lone.session.pending.is_empty());
 }
 
+// ---- bounces -----------------------------------------------------------------------------------
+
+// the null sender may write to everybody as often as it likes, and a forged one, too: refusals
+// are replies, and no message is ever begun that a client did not bring.
+#[test]
+fn a_36_no_message_begins_here() {
+    let refused = || Outcome::Failed(Reply::new(550, 7, 1, "no"));
+    for sender in ["", "forged@victim.example"] {
+        let listener = Listener { messages_max: 2_000, progress_timeout: HOUR, ..lmtp() };
+        let mut lone = Lone::on(listener);
+        lone.say("LHLO client.example\r\n");
+        let recipients = "RCPT TO:<u@example.net>\r\n".repeat(100);
+        for _ in 0..1_000 {
+            lone.say(format!("MAIL FROM:<{sender}>\r\n{recipients}DATA\r\n"));
+            assert_eq!(lone.say("x\r\n.\r\n"), "");
+            let Some(Ask::Relay(plan)) = lone.asked.take() else { panic!("one plan a message") };
+            assert_eq!(&*plan.envelope.reverse_path, sender.as_bytes());
+            assert_eq!(plan.groups.len(), 1);
+            assert_eq!(plan.groups[0].recipients, (0..100).collect::<Vec<_>>());
+            let outcomes = (0..100).map(|at| (at, refused())).collect();
+            drop(plan);
+            lone.session.answered(Answer::Relayed(outcomes), lone.now());
+            lone.drain();
+            assert_eq!(lone.codes(), ["550"; 100].join(" "));
+            assert!(lone.asked.is_none(), "a message that no client brought");
+        }
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
 // ---- guesses -----------------------------------------------------------------------------------
 
 // the 50th unknown recipient of a connection closes it; one miss among ten hits is no guess.

@@ -7,6 +7,7 @@ mod opening;
 mod times;
 
 use super::*;
+use crate::ledger::{Begun, Key, Recalled, Request, Secret};
 use crate::policy::{
     Action, Class, ClassId, Domain, Line as PolicyLine, LocalParts, Place, Policy, Recipients,
     RouteId, When,
@@ -14,6 +15,8 @@ use crate::policy::{
 use crate::relay::{Standing, Verification};
 use crate::scan::{RuleSpec, Rules, Score, Surface, TagSet, Tags};
 use crate::tls::{Identity, Pem, ServerTls};
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// What a session is with: a client, whoever it asks, and time.
@@ -26,6 +29,8 @@ struct Lone {
     reads: bool,
     /// What was asked and not answered.
     asked: Option<Ask>,
+    /// What the ledger has made durable, if there is one.
+    outcomes: HashMap<Key, Arc<ledger::Record>>,
     records: Vec<Record>,
     /// How the session has ended, as far as it has: each effect that ends something, in order.
     ended: Vec<&'static str>,
@@ -47,10 +52,12 @@ impl Lone {
             budget: Budget::new(body_octets),
             tally: Rc::new(Tally::default()),
             board,
+            sources: Sources::default(),
             ledger: None,
         };
         let session_id = "s1".to_owned();
-        let client = Client { address, port: Some(4711), session_id, seat: 1 };
+        let client =
+            Client { address, port: Some(4711), session_id, seat: 1, listener: 0, place: None };
         let tick = Tick::START;
         let mut lone = Lone {
             session: Session::new(Arc::new(listener), shared, client, now_at(tick)),
@@ -58,12 +65,46 @@ impl Lone {
             sent: Vec::new(),
             reads: true,
             asked: None,
+            outcomes: HashMap::new(),
             records: Vec::new(),
             ended: Vec::new(),
             tls_early: None,
         };
         lone.drain();
         lone
+    }
+
+    /// From now on there is a ledger. It forgets nothing, and parks nothing.
+    fn keep_ledger(&mut self) {
+        let secret = Rc::new(Secret::new([7; 32]));
+        self.session.shared.ledger =
+            Some(LedgerLine { line: 0, secret, rules: Rc::new(Cell::new(1)) });
+    }
+
+    fn recorded(&mut self, request: &Request) -> ledger::Answer {
+        match request {
+            Request::Recall { key, .. } => ledger::Answer::Recalled(match self.outcomes.get(key) {
+                Some(record) => Recalled::Stored(Arc::clone(record)),
+                None => Recalled::Nothing,
+            }),
+            Request::Begin { .. } => ledger::Answer::Begun(Begun::GoOn { recorded: true }),
+            Request::Commit { record, .. } => {
+                if let Some(key) = record.key {
+                    self.outcomes.insert(key, Arc::new((**record).clone()));
+                }
+                ledger::Answer::Committed { recorded: true }
+            }
+            other => other.unanswered().expect("it has an answer"),
+        }
+    }
+
+    /// Another connection takes the transaction that this one is at.
+    fn superseded(&mut self) {
+        let holder = ledger::Holder { line: 0, seat: 1 };
+        let transaction = ledger::Transaction { holder, number: self.session.transactions };
+        let answer = Answer::Ledger(Box::new(ledger::Answer::Superseded(transaction)));
+        self.session.answered(answer, self.now());
+        self.drain();
     }
 
     fn now(&self) -> Now {
@@ -110,7 +151,7 @@ impl Lone {
                 Answer::Relayed(recipients.map(|at| (*at, Outcome::Delivered)).collect())
             }
             Some(Ask::Verify(_)) => Answer::Verified(Verification::Accepted),
-            Some(Ask::Ledger(_)) => panic!("there is no ledger"),
+            Some(Ask::Ledger(request)) => Answer::Ledger(Box::new(self.recorded(&request))),
             None => panic!("nothing was asked"),
         };
         self.session.answered(answer, self.now());
@@ -145,6 +186,8 @@ impl Lone {
                     }
                     self.sent.extend(octets);
                 }
+                // What the ledger is only told has no answer.
+                Effect::Ask(Ask::Ledger(request)) if request.unanswered().is_none() => {}
                 Effect::Ask(ask) => assert!(self.asked.replace(ask).is_none(), "asked twice"),
                 Effect::StartTls(early) => self.tls_early = Some(early),
                 Effect::Record(record) => self.records.push(*record),

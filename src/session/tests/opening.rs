@@ -56,6 +56,49 @@ fn a_port_belongs_to_its_address() {
     }
 }
 
+// behind a peer that speaks for its clients each of these counts as a source of its own, also
+// for the guesses of an earlier connection; the peer itself counts as nobody.
+#[test]
+fn a_66_clients_behind_a_trusted_peer_are_counted_each_for_itself() {
+    let proxied = || Listener { trust: trust(here(), here()), ..smtp() };
+    let listener = Listener { connections_per_source: 2, unknown_recipients_max: 3, ..proxied() };
+    let sources = Sources::default();
+    let connect = || {
+        let mut lone = Lone::on(listener.clone());
+        lone.session.shared.sources = sources.clone();
+        lone
+    };
+    let header = |last: u8| format!("PROXY TCP4 198.51.100.{last} 192.0.2.25 4711 25\r\n");
+    let mut open = Vec::new();
+    for (last, told) in [(1, "220"), (1, "220"), (1, "421"), (2, "220")] {
+        let mut lone = connect();
+        assert_eq!(lone.say(header(last)), told, "{last}");
+        assert_eq!(lone.ended.is_empty(), told == "220");
+        open.push(lone);
+    }
+    // What XCLIENT says takes the place of that, and gives it back.
+    assert_eq!(open[0].say("XCLIENT ADDR=198.51.100.2\r\n"), "220");
+    assert_eq!(open[1].say("XCLIENT ADDR=198.51.100.2\r\n"), "421");
+    open[2] = connect();
+    assert_eq!(open[2].say(header(1)), "220");
+    let mut lone = connect();
+    assert_eq!(lone.say(format!("{}EHLO a\r\n", header(2))), "421", "and nothing behind it");
+    drop(open);
+    let guess = "EHLO a\r\nMAIL FROM:<a@b>\r\nRCPT TO:<nouser@example.net>\r\n";
+    for (last, told) in [(1, "550"), (1, "550"), (2, "550"), (1, "421"), (1, "421"), (2, "550")] {
+        let mut lone = connect();
+        lone.say(header(last));
+        assert_eq!(lone.say(guess), format!("250 250 {told}"), "{last}");
+    }
+    let implicit = Listener { tls: Some(tls(TlsMode::Implicit)), ..listener.clone() };
+    let mut lone = Lone::on(implicit);
+    lone.session.shared.sources = sources.clone();
+    let counted = Source::of(0, "198.51.100.9".parse().unwrap());
+    let _both = [(); 2].map(|()| sources.connected(counted, 0));
+    assert_eq!(lone.say(header(9)), "");
+    assert_eq!((lone.ended, lone.records.len()), (vec!["close"], 1));
+}
+
 // an address that is not known is on no list, not even on one of all addresses.
 #[test]
 fn a_11_a_peer_without_an_address_is_trusted_with_nothing() {

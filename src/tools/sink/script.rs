@@ -47,6 +47,8 @@ pub enum Point {
     End,
     /// RSET.
     Reset,
+    /// VRFY.
+    Verify,
 }
 
 /// What a sink does in place of its reply. What the command asks for is done all the same.
@@ -72,7 +74,7 @@ pub enum Misdeed {
     "cannot read {line:?}: write LOCAL-PART=rcpt:CODE TEXT, =end:CODE TEXT, =last:CODE TEXT or \
      =late:MILLISECONDS, where a * at the end of the local-part stands for any rest; or \
      @POINT=close, stall, surplus, endless, short or say:TEXT, where POINT is banner, greeting, \
-     starttls, xclient, mail, rcpt, data, end or reset"
+     starttls, xclient, mail, rcpt, data, end, reset or vrfy"
 )]
 pub struct ScriptFault {
     line: String,
@@ -141,6 +143,7 @@ fn read_point(name: &str) -> Option<Point> {
         "data" => Point::Data,
         "end" => Point::End,
         "reset" => Point::Reset,
+        "vrfy" => Point::Verify,
         _ => return None,
     })
 }

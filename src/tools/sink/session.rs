@@ -230,6 +230,7 @@ impl SinkSession {
                 self.state = State::Ready;
                 (Point::Reset, Ok(replies::OK))
             }
+            b"VRFY" => (Point::Verify, Ok(replies::CANNOT_VERIFY)),
             b"NOOP" => return self.reply(&replies::OK),
             b"QUIT" => {
                 self.reply(&replies::BYE);

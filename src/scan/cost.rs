@@ -1,0 +1,109 @@
+//! What a rule set costs: memory, and work at the most.
+
+use super::findings::Surface;
+use super::header::VALUE_OCTETS_AT_REST;
+use super::links::Links;
+use super::regexes::Regex;
+use super::rules::{FIELDS, Rules};
+use super::sniff::Head;
+use super::{STREAMS, Scanner};
+use crate::limits::{HEADER_FIELD_OCTETS, REGEX_UNITS_AN_OCTET, REGEX_UNITS_AT_ONCE};
+
+/// A bound on work, see [`Rules::cost`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Units that a message of any size may cost.
+    pub units_at_once: u64,
+    /// Units that each octet of its content may cost beside.
+    pub units_an_octet: u64,
+}
+
+/// The tables of a rule set, each kind as a number of entries and the octets of its tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// Literals, and gates of expressions, in a table with a step for every octet: the fastest, and
+    /// large.
+    pub in_full_table: (usize, usize),
+    /// Literals that are known by a window of theirs: for large sets.
+    pub by_windows: (usize, usize),
+    /// Expressions that are asked only where a literal of theirs was found.
+    pub gated: (usize, usize),
+    /// Expressions that run over every octet of a text.
+    pub ungated: (usize, usize),
+    /// Domains and networks that are looked up.
+    pub listed: (usize, usize),
+    /// Digests of parts.
+    pub digests: (usize, usize),
+}
+
+impl Rules {
+    /// Memory of the tables, in octets.
+    pub fn table_octets(&self) -> usize {
+        let Tables { in_full_table, by_windows, gated, ungated, listed, digests } = self.tables();
+        let all = [in_full_table, by_windows, gated, ungated, listed, digests];
+        all.iter().map(|(_, octets)| octets).sum()
+    }
+
+    /// What the tables hold.
+    pub fn tables(&self) -> Tables {
+        let (gated, ungated): (Vec<_>, Vec<_>) =
+            self.regexes.all.iter().partition(|regex| !regex.gates.is_empty());
+        let octets = |regexes: &[&Regex]| regexes.iter().map(|regex| regex.table_octets()).sum();
+        let a_digest = size_of::<([u8; 32], Vec<u16>)>() + size_of::<u16>();
+        let (in_full_table, by_windows) = self.literals.tables();
+        Tables {
+            in_full_table,
+            by_windows,
+            gated: (gated.len(), octets(&gated)),
+            ungated: (ungated.len(), octets(&ungated)),
+            listed: (
+                self.domains.len() + self.networks.len(),
+                self.domains.octets() + self.networks.octets(),
+            ),
+            digests: (self.digests.len(), self.digests.capacity() * a_digest),
+        }
+    }
+
+    /// Memory of a message that waits for its next octets, in octets: as a rule, and at the most,
+    /// in the middle of a long header field.
+    pub fn suspended_octets(&self) -> (usize, usize) {
+        let matches = self.rules.len().div_ceil(64) * STREAMS * size_of::<u64>();
+        let asked = |asked: bool, octets: usize| if asked { octets } else { 0 };
+        let fixed = size_of::<Scanner>()
+            + matches
+            + asked(self.ask_links(), size_of::<Links>())
+            + asked(self.ask(Surface::Type), size_of::<Head>());
+        (fixed + VALUE_OCTETS_AT_REST, fixed + HEADER_FIELD_OCTETS)
+    }
+
+    /// Some of the literals for which the tables were made, in lower case: what texts are made of
+    /// that shall be hard on them.
+    pub fn literal_sample(&self) -> impl Iterator<Item = &[u8]> {
+        self.sample.iter().map(AsRef::as_ref)
+    }
+
+    /// The most that a scan with these rules can cost: work units at once, and so many more for each
+    /// content octet.
+    pub fn cost(&self) -> Cost {
+        let asked = |asked: bool, units: u64| if asked { units } else { 0 };
+        // Each octet is taken by the structure, and as one of a leaf by its decoder and, where a
+        // header says so, by a second one.
+        let mut an_octet = 3 + asked(self.ask(Surface::Header), 1);
+        // A character of one octet may become one of three.
+        let visible = asked(self.ask_visible(), 3);
+        an_octet += visible;
+        // A field is seen as it is, undone and bared, on up to three surfaces; a name of an
+        // attachment in up to four readings.
+        an_octet += asked(self.ask_digests(), 1);
+        // Links are read, what they hold is looked up, and they are seen as a whole; those of fields,
+        // too, in up to nine views.
+        an_octet += asked(self.ask_links(), 3) + asked(self.ask_hosts(), 18);
+        an_octet += asked(self.surfaces & FIELDS != 0, 9) + asked(self.ask(Surface::Name), 12);
+        let mut at_once = 0;
+        if self.have_regexes() {
+            at_once = 3 * REGEX_UNITS_AT_ONCE;
+            an_octet += REGEX_UNITS_AN_OCTET * (1 + visible + 12);
+        }
+        Cost { units_at_once: at_once, units_an_octet: an_octet }
+    }
+}
