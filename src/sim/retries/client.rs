@@ -56,7 +56,7 @@ pub(super) struct Mail {
     pub rounds: usize,
     /// Second copies that the documentation names.
     pub excuses: usize,
-    /// Something went wrong between its rounds.
+    /// Its client has gone without showing that it had a reply, or something went wrong meanwhile.
     stained: bool,
 }
 
@@ -148,7 +148,7 @@ impl Client {
         }
         let over = world.is_over(connection) || world.server_ended(connection);
         if over {
-            self.ended(world, chance);
+            self.leave(world, chance);
         } else if world.tick() > self.patience_ends {
             self.vanishes(world, chance);
         }
@@ -417,23 +417,8 @@ impl Client {
         }
     }
 
-    /// The connection is over on the server's side, or lost.
-    fn ended(&mut self, world: &mut World, chance: &mut Rng) {
-        if self.stage != Stage::Quit
-            && let Some(mail) = self.sent.last_mut()
-        {
-            mail.stained |= mail.rounds == 1 && mail.recipients.iter().all(|one| one.settled);
-        }
-        self.leave(world, chance);
-    }
-
     /// It goes without a word, and nobody hears of it: an id is taken over later.
     fn vanishes(&mut self, world: &mut World, chance: &mut Rng) {
-        if let Some(mail) = self.mail()
-            && !mail.content.is_empty()
-        {
-            mail.stained = true;
-        }
         if !self.named && self.doubt.is_some() {
             // Whether this connection lives the server cannot know.
             if let Some(mail) = self.mail() {
@@ -443,7 +428,11 @@ impl Client {
         self.leave(world, chance);
     }
 
+    /// It goes, and has not shown what it had read: an equal message may be taken for a retry.
     fn leave(&mut self, world: &mut World, chance: &mut Rng) {
+        if let Some(mail) = self.sent.last_mut() {
+            mail.stained |= mail.recipients.iter().any(|one| one.accepted > 0);
+        }
         self.connection = None;
         self.stage = Stage::Away;
         self.waits_until = world.tick() + Duration::from_millis(chance.u64(1_000..60_000));
