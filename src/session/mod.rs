@@ -9,11 +9,12 @@
 //! RCPT, and `chunks` BDAT; `intake` takes the content and has it scanned; `decision` turns findings
 //! into a fate for each recipient and a plan for the relay; `final_reply` renders the reply set. From
 //! the end mark on the transaction does not need its connection any more: it goes on to its end
-//! though the client is gone.
+//! though the client is gone; how sessions end is in `ends`.
 
 mod chunks;
 mod commands;
 mod decision;
+mod ends;
 mod envelope;
 mod final_reply;
 mod intake;
@@ -37,9 +38,7 @@ pub use sources::{Place, Source, Sources};
 pub use trust::{Networks, Trust};
 
 use crate::ledger::{self, Resumes};
-use crate::limits::{
-    INPUT_PENDING_OCTETS, LINGER_OCTETS, LINGER_TIMEOUT, OUTPUT_PENDING_OCTETS, PROXY_TIMEOUT,
-};
+use crate::limits::{INPUT_PENDING_OCTETS, LINGER_OCTETS, OUTPUT_PENDING_OCTETS, PROXY_TIMEOUT};
 use crate::now::{Now, Tick};
 use crate::relay::{Board, Outcome, Plan, Probe, Protocol, Recipient, Verification};
 use crate::tally::Tally;
@@ -630,56 +629,6 @@ impl Session {
         }
     }
 
-    /// What every verb ends with: replies go out together, and a session whose client is gone ends
-    /// as soon as nothing is at work.
-    fn settle(&mut self, now: Now) {
-        self.flush(now);
-        let nothing_left = self.pending.is_empty() || matches!(self.state, State::Closing { .. });
-        // A half-closed client reads what comes of its last octets. One that is gone does not, but
-        // what was handed on already is brought to its end all the same.
-        let over = match self.connection {
-            Connection::Open => false,
-            Connection::HalfClosed => !self.is_at_work() && nothing_left,
-            Connection::Lost => !self.outlives_client(),
-        };
-        if over {
-            if !self.lose_message("the connection was lost", now)
-                && let Some(what) = self.interrupted()
-            {
-                self.note_end(what, now);
-            }
-            self.close(now);
-        }
-        self.check_invariants();
-    }
-
-    /// What is broken off when the client leaves now. A client that only looks in, or that leaves
-    /// between two transactions without QUIT, deserves no line of the log.
-    fn interrupted(&self) -> Option<&'static str> {
-        match &self.state {
-            State::Proxy(reader) if reader.has_begun() => Some("lost in a PROXY header"),
-            State::Handshake => Some("lost in the TLS handshake"),
-            State::Mail(_) | State::Rcpt(_) | State::Resumed(_) | State::Verifying(..) => {
-                Some("lost in a transaction")
-            }
-            State::Dropping(_) => Some("lost in a chunk"),
-            _ => None,
-        }
-    }
-
-    /// Whether the work at hand goes on though the client is gone: something was handed on, or an
-    /// outcome is remembered for a client that comes again.
-    fn outlives_client(&self) -> bool {
-        match &self.state {
-            State::Committing(_) => true,
-            State::Asking(question) => question.outlives_client(),
-            State::Judging(decision) => {
-                decision.recording.as_ref().is_some_and(|recording| recording.outlives_client())
-            }
-            _ => false,
-        }
-    }
-
     fn flush(&mut self, now: Now) {
         if self.out.is_empty() {
             return;
@@ -728,83 +677,6 @@ impl Session {
             (None, Some(reply)) => self.reply(reply),
             (None, None) => {}
         }
-    }
-
-    /// Gives the last reply (RFC 5321 3.8: never a close without a word, but where none could be
-    /// understood). What the client still sends is dropped for a moment, as a close with
-    /// unread input would make the kernel send a reset that can destroy the reply.
-    fn end_session(&mut self, reply: &Reply, now: Now) {
-        if !self.lose_message(reply.text(), now) && !reply.is_positive() {
-            self.note_end(reply.text(), now);
-        }
-        self.reply(reply);
-        self.flush(now);
-        self.pending = Pending::default();
-        self.effects.push_back(Effect::ShutdownWrite);
-        self.state = State::Closing { until: now.tick + LINGER_TIMEOUT, dropped: 0 };
-    }
-
-    /// Leaves without a word.
-    fn abandon(&mut self, why: &str, now: Now) {
-        self.shared.tally.timeouts.count();
-        let goes_on = self.outlives_client();
-        self.note_broken(why, now);
-        self.lose_connection();
-        self.effects.push_back(Effect::Abort);
-        if !goes_on {
-            self.close(now);
-        }
-        self.settle(now);
-    }
-
-    /// Notes what an end without a word breaks off.
-    fn note_broken(&mut self, why: &str, now: Now) {
-        let ended_before = matches!(self.state, State::Closing { .. } | State::Closed);
-        let lost = !self.outlives_client() && self.lose_message(why, now);
-        if !lost && !ended_before {
-            self.note_end(why, now);
-        }
-    }
-
-    fn lose_connection(&mut self) {
-        self.connection = Connection::Lost;
-        self.pending = Pending::default();
-        self.client.place = None;
-        // A retry that comes while the work goes on waits for the end of it.
-        if self.is_at_work() {
-            self.gone_recorded();
-        }
-    }
-
-    fn close(&mut self, now: Now) {
-        if !matches!(self.state, State::Closed) {
-            self.flush(now);
-            self.pending = Pending::default();
-            self.state = State::Closed;
-            self.client.place = None;
-            self.gone_recorded();
-            self.effects.push_back(Effect::Close);
-        }
-    }
-
-    /// A message whose end will not come any more is dropped, and remembered in the log. False if
-    /// there was none.
-    fn lose_message(&mut self, why: &str, now: Now) -> bool {
-        let record = match std::mem::replace(&mut self.state, State::Ready) {
-            State::Body(intake) => self.record_of_lost(&intake, why, now),
-            State::Chunks(message) | State::Chunk { message, .. } => {
-                let record = self.record_of_lost(message.intake(), why, now);
-                Record { chunked: true, ..record }
-            }
-            State::Judging(decision) => self.record_of_dropped(&decision, why, now),
-            state => {
-                self.state = state;
-                return false;
-            }
-        };
-        self.shared.tally.messages_lost.count();
-        self.effects.push_back(Effect::Record(Box::new(record)));
-        true
     }
 
     /// The longest wait for a command.
