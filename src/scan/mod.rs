@@ -52,6 +52,7 @@ use beside::Beside;
 use frames::Frames;
 use header::HeaderBlock;
 use literals::WalkState;
+use rules::{DECODED, VISIBLE};
 use std::cell::Cell;
 use std::sync::Arc;
 use structure::{Extra, Leaf};
@@ -249,8 +250,8 @@ impl<W: Watch> Scanner<W> {
         self.parts = 0;
         self.from_fields = 0;
         self.asked = Asked::default();
-        self.in_leaves = Expressions::default();
-        self.in_visible = Expressions::default();
+        self.in_leaves.begin(self.rules.express(DECODED));
+        self.in_visible.begin(self.rules.express(VISIBLE));
         self.beside.prepare(&self.rules);
         self.line.clear();
         self.begin_header(MediaType::TEXT_PLAIN, true);

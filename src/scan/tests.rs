@@ -855,20 +855,6 @@ fn a_46_a_sender_that_is_not_exactly_one_is_a_finding() {
     }
 }
 
-/// The state of a suspended message: what is in the scanner, and its three pieces of heap.
-#[test]
-fn a_suspended_message_is_small() {
-    let scanner = Scanner::new(compile(&vec![rule("tag", "abc", &[Surface::Raw]); 32]));
-    let own = size_of::<Scanner>();
-    let matches = scanner.matches.words.len() * size_of::<u64>();
-    let value = scanner.header.value.capacity();
-    assert!(own + matches + value <= 4096, "{own} + {matches} + {value}");
-    // The most that a hostile header and a full rule set can add.
-    let matches = RULES_MAX.div_ceil(64) * STREAMS * size_of::<u64>();
-    assert!(own + matches + HEADER_FIELD_OCTETS <= 24 * 1024, "{own} + {matches}");
-    assert!(scanner.frames.octets() <= MIME_DEPTH_MAX * 96, "{}", scanner.frames.octets());
-}
-
 fn literal() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(prop::sample::select(b"abAB".as_slice()), 1..5)
 }
