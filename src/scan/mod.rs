@@ -36,6 +36,7 @@ mod rules;
 mod scratch;
 mod sniff;
 mod structure;
+mod utf7;
 mod visible;
 mod windows;
 mod words;

@@ -467,14 +467,15 @@ fn a_52_a_text_is_read_in_its_character_set() {
         "viagra".encode_utf16().flat_map(order).collect()
     };
     let big_end_first = [b"\xfe\xff".to_vec(), wide(u16::to_be_bytes)].concat();
-    let table: [(&str, Vec<u8>, &str); 9] = [
+    let table: [(&str, Vec<u8>, &str); 10] = [
         ("utf-16", big_end_first, "seen"),
         ("utf-16le", wide(u16::to_le_bytes), "seen"),
         ("\"UTF-16BE\"", wide(u16::to_be_bytes), "seen"),
         ("utf-16", wide(u16::to_le_bytes), "seen"),
         ("us-ascii", b"viagra \xe9".to_vec(), "seen"),
         ("x-unknown", b"viagra".to_vec(), "charset-unknown seen"),
-        ("utf-7", b"+AHY-iagra".to_vec(), "charset-unknown"),
+        ("utf-7", b"+AHY-iagra".to_vec(), "mime-ambiguous seen"),
+        ("utf-7", b"viagra".to_vec(), "mime-ambiguous seen"),
         ("iso-2022-jp", b"\x1b(Bviagra".to_vec(), "seen"),
         ("ebcdic-us", b"viagra".to_vec(), "charset-unknown seen"),
     ];
