@@ -803,6 +803,7 @@ const _: () = assert!(VERIFY_CONNECTIONS_MAX < HOP_CONNECTIONS_MAX);
 const _: () = assert!(VERIFY_ACCEPTED_FRESH.as_secs() < VERIFY_ACCEPTED_STALE.as_secs());
 const _: () = assert!(HOP_RETRY_FIRST.as_secs() <= HOP_RETRY_MAX.as_secs());
 const _: () = assert!(TAGS_MAX.is_multiple_of(64));
+const _: () = assert!(HEADER_FIELD_OCTETS.is_power_of_two());
 const _: () = assert!(BOUNDARY_OCTETS + 4 < LINE_HELD_OCTETS);
 const _: () = assert!(RULES_MAX <= u16::MAX as usize + 1);
 const _: () = assert!(FULL_TABLE_OCTETS <= TABLES_OCTETS);

@@ -1,6 +1,7 @@
 //! What hostile senders do to a scanner. Each test is named after the row of the list of attacks that
 //! it keeps; costs are held in work units, which are the same on every machine.
 
+use postern::limits::RECEIVE_BUFFER_OCTETS;
 use postern::scan::{Findings, RuleError, RuleSpec, Rules, Scanner, Surface, TagId, Tags};
 use std::path::Path;
 use std::sync::Arc;
@@ -259,6 +260,26 @@ fn base64(octets: &[u8]) -> String {
     base64_simd::STANDARD.encode_to_string(octets)
 }
 
+// Forged or not, a field of a hop costs what any other field costs, and those of parts are no hops.
+#[test]
+fn a_50_hops_without_end_are_counted_and_cost_what_their_octets_cost() {
+    let rules = rules(&Surface::ALL);
+    let scan_hops = |field: &str, hops: usize| {
+        let message = ["From: a@b\r\n", &field.repeat(hops), "\r\nviagra"].concat();
+        scan(&rules, message.as_bytes().chunks(4096))
+    };
+    for (field, hops) in [("Received: x\r\n", 1), ("RECEIVED : x\r\n y\r\n", 1), ("X: y\r\n", 0)] {
+        for count in [0, 1, 99, 100, 999] {
+            assert_eq!(scan_hops(field, count).received_fields(), hops * count as u32, "{field:?}");
+        }
+        let (few, many) = (scan_hops(field, 10_000), scan_hops(field, 100_000));
+        assert!(many.units() <= 11 * few.units(), "{field:?}");
+        assert_eq!(many.received_fields() >= 1_000, hops > 0, "{field:?}");
+    }
+    let inner = "Content-Type: message/rfc822\r\n\r\n".to_owned() + &"Received: x\r\n".repeat(100);
+    assert_eq!(scan(&rules, [inner.as_bytes()]).received_fields(), 0);
+}
+
 // RFC 2045 6.7 and 6.8, as clients read what breaks them.
 #[test]
 fn a_51_dirty_encodings_are_read_as_clients_read_them() {
@@ -354,6 +375,39 @@ fn a_59_rules_that_break_the_bound_are_refused_with_the_reason() {
     let spec = RuleSpec { literals: alike, ..rule };
     let error = Rules::compile(Tags::new(), &[spec]).unwrap_err();
     assert!(matches!(error, RuleError::TooManyEnds { rule: 0, .. }), "{error}");
+}
+
+/// A shard serves its other sessions between any two receives, so what is fed at once must be small,
+/// and cost no more late in a message than early.
+#[test]
+fn a_61_no_piece_of_a_large_message_holds_up_a_shard() {
+    const PIECE: usize = RECEIVE_BUFFER_OCTETS as usize;
+    const _: () = assert!(PIECE <= 256 * 1024);
+    let rules = rules(&Surface::ALL);
+    let cost = rules.cost();
+    let html = "Content-Type: text/html\r\n\r\n";
+    let base64 = "Content-Transfer-Encoding: base64\r\n\r\n";
+    let parts = "Content-Type: multipart/mixed; boundary=a\r\n\r\n";
+    let floods = [
+        (html, "<b>viagr</b>&#118; "),
+        (base64, "dmlhZ3Jh\r\n"),
+        (parts, "--a\r\n\r\n"),
+        ("", "Subject: =?utf-8?Q?viagr?=\r\n"),
+        ("\r\n", "http://viagr.example.com/"),
+        ("\r\n", "PK\u{3}\u{4}"),
+    ];
+    for (head, flood) in floods {
+        let message = [head, &flood.repeat(12 * PIECE / flood.len())].concat();
+        let pieces: Vec<&[u8]> = message.as_bytes().chunks(PIECE).collect();
+        let units = |count: usize| scan(&rules, pieces[..count].iter().copied()).units();
+        let all: Vec<u64> = (0..=pieces.len()).map(units).collect();
+        let steps: Vec<u64> = all.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
+        let bound = cost.units_at_once + cost.units_an_octet * PIECE as u64;
+        assert!(steps.iter().all(|step| *step <= bound), "{flood:?}: {steps:?} over {bound}");
+        let (early, late) = steps.split_at(steps.len() / 2);
+        let most = |steps: &[u64]| steps.iter().copied().max().unwrap_or_default();
+        assert!(4 * most(late) <= 5 * most(early), "{flood:?}: {steps:?}");
+    }
 }
 
 /// The other side of the budget: mail that nobody made to spend it does not, with hundreds of

@@ -9,7 +9,8 @@ use super::scratch::Search;
 use super::sniff::Head;
 use super::{Hit, Score, Stream, Surface, Tags, Watch};
 
-/// What is kept of a leaf that is read, where rules ask for it: large, so not in every scanner.
+/// What is kept of a leaf that is read: large, so there only where rules ask for it. An archive reader
+/// is small until a leaf looks like an archive.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
     links: Option<Box<Links>>,
@@ -21,11 +22,13 @@ impl Beside {
     /// A message begins: makes room for what these rules ask for.
     pub(super) fn prepare(&mut self, rules: &Rules) {
         self.archives.get_or_insert_default().begin_message();
-        if rules.ask_links() && self.links.is_none() {
-            self.links = Some(Box::default());
+        match rules.ask_links() {
+            true => self.links.get_or_insert_default().clear(),
+            false => self.links = None,
         }
-        if rules.ask(Surface::Type) && self.head.is_none() {
-            self.head = Some(Box::default());
+        match rules.ask(Surface::Type) {
+            true => self.head.get_or_insert_default().clear(),
+            false => self.head = None,
         }
     }
 
@@ -86,6 +89,7 @@ pub(super) fn finish<W: Watch>(place: LeafPlace, search: &mut Search, sink: &mut
     }
     if let Some(mut archives) = sink.beside.archives.take() {
         archives.finish(|told| look_at_entry(told, place, search, sink));
+        archives.begin_leaf();
         sink.beside.archives = Some(archives);
     }
     if let Some(mut links) = sink.beside.links.take() {

@@ -1,9 +1,10 @@
 //! Character sets: from what a text says it is to UTF-8.
 //!
-//! encoding_rs knows every set that browsers and mail clients read. What it does not know (UTF-7
-//! among them, which only an attacker writes today) stays as it is, with a tag.
+//! encoding_rs knows every set that browsers read, and `utf7` the one that mail clients read beside.
+//! What neither knows stays as it is, with a tag.
 
 use super::content_type::Charset;
+use super::utf7::Utf7;
 use encoding_rs::{CoderResult, Decoder, Encoding, UTF_8};
 
 /// Octets that are converted at once; the most that they become is three times as many.
@@ -11,13 +12,24 @@ const STEP_OCTETS: usize = 1024;
 
 /// Converts a text to UTF-8, in any cut. What is no character becomes U+FFFD.
 pub(super) struct ToUtf8 {
-    /// None for a set that is not known: the octets stay as they are.
-    decoder: Option<Decoder>,
+    way: Way,
+}
+
+/// The way to UTF-8.
+enum Way {
+    /// Of a set that is not known, or needs no conversion: the octets stay as they are.
+    Unchanged,
+    Decoder(Decoder),
+    Utf7(Utf7),
 }
 
 impl std::fmt::Debug for ToUtf8 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = self.decoder.as_ref().map_or("unknown", |decoder| decoder.encoding().name());
+        let name = match &self.way {
+            Way::Unchanged => "unchanged",
+            Way::Decoder(decoder) => decoder.encoding().name(),
+            Way::Utf7(_) => "UTF-7",
+        };
         write!(f, "ToUtf8({name})")
     }
 }
@@ -25,13 +37,16 @@ impl std::fmt::Debug for ToUtf8 {
 impl ToUtf8 {
     /// From the set of that name, whatever the case. None if it is not known.
     pub(super) fn from_name(name: &[u8]) -> Option<ToUtf8> {
+        if Utf7::is_named(name) {
+            return Some(ToUtf8 { way: Way::Utf7(Utf7::default()) });
+        }
         let encoding = Encoding::for_label(name)?;
-        Some(ToUtf8 { decoder: Some(encoding.new_decoder_without_bom_handling()) })
+        Some(ToUtf8 { way: Way::Decoder(encoding.new_decoder_without_bom_handling()) })
     }
 
     /// The octets as they are.
     pub(super) fn unchanged() -> ToUtf8 {
-        ToUtf8 { decoder: None }
+        ToUtf8 { way: Way::Unchanged }
     }
 
     /// From what a text names. UTF-8 needs no conversion, and RFC 2045 5.2 has a text that names
@@ -40,27 +55,32 @@ impl ToUtf8 {
         match charset {
             // A byte order mark overrules what is said, as browsers have it.
             Charset::Known(encoding) if encoding != UTF_8 => {
-                ToUtf8 { decoder: Some(encoding.new_decoder()) }
+                ToUtf8 { way: Way::Decoder(encoding.new_decoder()) }
             }
+            Charset::Utf7 => ToUtf8 { way: Way::Utf7(Utf7::default()) },
             _ => ToUtf8::unchanged(),
         }
     }
 
     /// Converts the next octets, and gives them piece by piece.
     pub(super) fn convert(&mut self, octets: &[u8], mut each: impl FnMut(&[u8])) {
-        let Some(decoder) = &mut self.decoder else {
-            each(octets);
-            return;
-        };
-        for step in octets.chunks(STEP_OCTETS) {
-            step_through(decoder, step, false, &mut each);
+        match &mut self.way {
+            Way::Unchanged => each(octets),
+            Way::Utf7(utf7) => utf7.convert(octets, &mut each),
+            Way::Decoder(decoder) => {
+                for step in octets.chunks(STEP_OCTETS) {
+                    step_through(decoder, step, false, &mut each);
+                }
+            }
         }
     }
 
     /// The text has ended: gives what is left of it.
     pub(super) fn finish(&mut self, mut each: impl FnMut(&[u8])) {
-        if let Some(mut decoder) = self.decoder.take() {
-            step_through(&mut decoder, &[], true, &mut each);
+        match std::mem::replace(&mut self.way, Way::Unchanged) {
+            Way::Unchanged => {}
+            Way::Utf7(mut utf7) => utf7.finish(&mut each),
+            Way::Decoder(mut decoder) => step_through(&mut decoder, &[], true, &mut each),
         }
     }
 }
@@ -84,13 +104,14 @@ mod tests {
 
     #[test]
     fn a_text_becomes_utf8_in_any_cut() {
-        let table: [(&str, &[u8], &str); 7] = [
+        let table: [(&str, &[u8], &str); 8] = [
             ("us-ascii", b"viagra", "viagra"),
             ("ISO-8859-1", b"caf\xe9", "café"),
             ("utf-16le", b"v\0i\0a\0", "via"),
             ("utf-16be", b"\0v\0i", "vi"),
             ("koi8-r", b"\xd7\xc9", "ви"),
             ("iso-2022-jp", b"\x1b$B$\"\x1b(B!", "あ!"),
+            ("utf-7", b"+AHY-ia", "via"),
             ("utf-8", b"a\xff\xe2\x82", "a\u{fffd}\u{fffd}"),
         ];
         for (name, octets, expected) in table {
@@ -103,6 +124,6 @@ mod tests {
                 assert_eq!(out, expected.as_bytes(), "{name} cut at {cut}");
             }
         }
-        assert!(ToUtf8::from_name(b"utf-7").is_none() && ToUtf8::from_name(b"x-none").is_none());
+        assert!(ToUtf8::from_name(b"x-none").is_none());
     }
 }

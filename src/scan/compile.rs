@@ -42,6 +42,10 @@ impl Rules {
         let rules = Rules {
             tags,
             surfaces: rules.iter().fold(0, |all, rule| all | rule.surfaces),
+            expressed: specs
+                .iter()
+                .filter(|spec| !spec.regexes.is_empty())
+                .fold(0, |all, spec| all | mask(spec)),
             raw_covers_decoded: rules.iter().filter(asks_decoded).all(asks_raw),
             rules: rules.into(),
             fields: fields.into(),

@@ -4,6 +4,7 @@
 //! own. So nothing here fails: a value is read as most clients would, and where they may differ the
 //! value is called ambiguous and, for boundaries, both readings are kept.
 
+use super::utf7::Utf7;
 use crate::limits::{BOUNDARY_OCTETS, MEDIA_TYPE_OCTETS};
 use std::fmt;
 
@@ -155,6 +156,8 @@ pub(super) enum Charset {
     Unnamed,
     /// One that is known.
     Known(&'static encoding_rs::Encoding),
+    /// UTF-7, which some clients read and others do not.
+    Utf7,
     /// One that is not known.
     Unknown,
 }
@@ -179,6 +182,7 @@ impl Charset {
         match encoding_rs::Encoding::for_label(&name[..length]) {
             Some(encoding) => Charset::Known(encoding),
             None if length == 0 => Charset::Unnamed,
+            None if Utf7::is_named(&name[..length]) => Charset::Utf7,
             None => Charset::Unknown,
         }
     }

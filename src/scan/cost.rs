@@ -2,15 +2,17 @@
 
 use super::archive::Archives;
 use super::findings::Surface;
+use super::frames::{FRAMES_AT_REST, Frame};
 use super::header::VALUE_OCTETS_AT_REST;
 use super::links::Links;
 use super::regexes::Regex;
-use super::rules::{FIELDS, Rules};
+use super::rules::{DECODED, FIELDS, Rules, VISIBLE};
 use super::sniff::Head;
+use super::windows::Windows;
 use super::{STREAMS, Scanner};
 use crate::limits::{
-    ARCHIVE_NAMES_MAX, ENTRY_NAME_OCTETS, HEADER_FIELD_OCTETS, REGEX_UNITS_AN_OCTET,
-    REGEX_UNITS_AT_ONCE,
+    ARCHIVE_HEADER_OCTETS, ARCHIVE_HELD_OCTETS, ARCHIVE_NAMES_MAX, ENTRY_NAME_OCTETS,
+    HEADER_FIELD_OCTETS, MIME_DEPTH_MAX, REGEX_UNITS_AN_OCTET, REGEX_UNITS_AT_ONCE,
 };
 
 /// A bound on work, see [`Rules::cost`].
@@ -69,16 +71,22 @@ impl Rules {
     }
 
     /// Memory of a message that waits for its next octets, in octets: as a rule, and at the most,
-    /// in the middle of a long header field.
+    /// in the middle of a long header field, many parts deep, with archives.
     pub fn suspended_octets(&self) -> (usize, usize) {
         let matches = self.rules.len().div_ceil(64) * STREAMS * size_of::<u64>();
         let asked = |asked: bool, octets: usize| if asked { octets } else { 0 };
+        let expressed = [DECODED, VISIBLE].map(|surfaces| usize::from(self.express(surfaces)));
         let fixed = size_of::<Scanner>()
             + matches
             + size_of::<Archives>()
+            + expressed.iter().sum::<usize>() * size_of::<Windows>()
             + asked(self.ask_links(), size_of::<Links>())
             + asked(self.ask(Surface::Type), size_of::<Head>());
-        (fixed + VALUE_OCTETS_AT_REST, fixed + HEADER_FIELD_OCTETS)
+        // Headers of archives, in memory that grows in powers of two.
+        let held = ARCHIVE_HELD_OCTETS + ARCHIVE_HEADER_OCTETS.next_power_of_two();
+        let at_rest = VALUE_OCTETS_AT_REST + FRAMES_AT_REST * size_of::<Frame>();
+        let at_most = HEADER_FIELD_OCTETS + MIME_DEPTH_MAX * size_of::<Frame>() + held;
+        (fixed + at_rest, fixed + at_most)
     }
 
     /// Some of the literals for which the tables were made, in lower case: what texts are made of

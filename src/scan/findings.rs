@@ -32,7 +32,7 @@ impl Tags {
     pub const SCAN_LATE: TagId = TagId(4);
     /// The message does not name exactly one sender in exactly one `From` field.
     pub const FROM_AMBIGUOUS: TagId = TagId(5);
-    /// A text names a character set that is not known, UTF-7 among them.
+    /// A text names a character set that is not known.
     pub const CHARSET_UNKNOWN: TagId = TagId(6);
 
     /// Expressions were not asked everywhere, since the work that a message may cost was spent.

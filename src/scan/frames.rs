@@ -3,6 +3,9 @@
 use super::content_type::{Boundary, ContentType};
 use crate::limits::MIME_DEPTH_MAX;
 
+/// Memory for frames to begin with; deeper nesting takes more, which is kept for the next message.
+pub(super) const FRAMES_AT_REST: usize = 4;
+
 /// The multiparts and messages that are open, outermost first.
 #[derive(Debug)]
 pub(super) struct Frames {
@@ -35,7 +38,7 @@ pub(super) enum Delimiter {
 
 impl Default for Frames {
     fn default() -> Frames {
-        Frames { frames: Vec::with_capacity(MIME_DEPTH_MAX), boundaries: 0 }
+        Frames { frames: Vec::with_capacity(FRAMES_AT_REST), boundaries: 0 }
     }
 }
 
@@ -43,12 +46,6 @@ impl Frames {
     pub(super) fn clear(&mut self) {
         self.frames.clear();
         self.boundaries = 0;
-    }
-
-    /// Memory that the stack takes, in octets.
-    #[cfg(test)]
-    pub(super) fn octets(&self) -> usize {
-        self.frames.capacity() * size_of::<Frame>()
     }
 
     /// Whether a line could be a delimiter at all.

@@ -253,7 +253,10 @@ impl<W: Watch> Scanner<W> {
         let value = &mut self.header.value;
         for line in octets.split(|octet| matches!(octet, b'\r' | b'\n')) {
             let room = HEADER_FIELD_OCTETS - value.len();
-            value.extend_from_slice(&line[..line.len().min(room)]);
+            let taken = &line[..line.len().min(room)];
+            // In powers of two, so that it never takes more than the limit.
+            value.reserve_exact((value.len() + taken.len()).next_power_of_two() - value.len());
+            value.extend_from_slice(taken);
             if line.len() > room {
                 // Fields that are kept for their encoded words alone are searched as they came.
                 let open = self.header.field;

@@ -104,11 +104,16 @@ impl Links {
         looked
     }
 
+    /// A message begins: what another one left is no part of it.
+    pub(super) fn clear(&mut self) {
+        (self.length, self.looked_to, self.in_link) = (0, 0, false);
+    }
+
     /// The run has ended, and perhaps the text.
     pub(super) fn finish(&mut self, mut each: impl FnMut(Found<'_>)) -> usize {
         let run = &self.run[..self.length];
         let looked = look_at(run, self.looked_to, true, self.in_link, &mut each).octets;
-        (self.length, self.looked_to, self.in_link) = (0, 0, false);
+        self.clear();
         looked
     }
 

@@ -9,7 +9,7 @@ use super::links::What;
 use super::literals::{Literals, WalkState};
 use super::regexes::RegexSet;
 use super::scratch::Search;
-use super::windows::{Asked, Expressions, Gates, Windows, set};
+use super::windows::{Asked, Expressions, Gates, set};
 use crate::limits::{SCAN_BLOCK_OCTETS, SCAN_SEGMENT_OCTETS};
 use foldhash::fast::RandomState;
 use ipnet::IpNet;
@@ -88,6 +88,8 @@ pub struct Rules {
     pub(super) digests: HashMap<[u8; 32], Vec<u16>, RandomState>,
     /// The surfaces that some rule asks for.
     pub(super) surfaces: u32,
+    /// Of them, those on which some expression looks.
+    pub(super) expressed: u32,
     /// The header fields that rules name, in lower case.
     pub(super) fields: Box<[Vec<u8>]>,
     pub(super) raw_covers_decoded: bool,
@@ -142,7 +144,12 @@ impl Rules {
         self.rules.get(usize::from(rule)).map_or("", |rule| rule.name.as_str())
     }
 
-    /// Whether streams are looked at by expressions.
+    /// Whether expressions look at leaves, or at what is visible of them.
+    pub(super) fn express(&self, surfaces: u32) -> bool {
+        self.expressed & surfaces != 0
+    }
+
+    /// Whether there are expressions.
     pub(super) fn have_regexes(&self) -> bool {
         !self.regexes.all.is_empty()
     }
@@ -244,13 +251,11 @@ impl Rules {
         asks: impl Fn(u16) -> bool,
         mut found: impl FnMut(u16, Option<usize>),
     ) {
-        if !self.have_regexes() {
+        let Expressions { windows: Some(windows), asked } = expressions else {
             return self.look(state, octets, search, |rule, place| found(rule, Some(place)));
-        }
+        };
         for (index, block) in octets.chunks(SCAN_BLOCK_OCTETS).enumerate() {
-            search
-                .hits
-                .prepare(self.rules.len() + self.regexes.all.len(), expressions.windows.phase());
+            search.hits.prepare(self.rules.len() + self.regexes.all.len(), windows.phase());
             self.literals.walk(state, block, search);
             let start = index * SCAN_BLOCK_OCTETS;
             let Search { hits, gates, .. } = search;
@@ -265,7 +270,6 @@ impl Rules {
                 there.for_each(|(regex, _)| set(&mut all, usize::from(*regex)));
                 all
             };
-            let Expressions { windows, asked } = expressions;
             windows.take(block, in_segment, |text, window, gates| {
                 // Earned by windows and not by blocks, lest it depends on the cut.
                 asked.budget.earn(SCAN_SEGMENT_OCTETS);
@@ -281,14 +285,11 @@ impl Rules {
         asks: impl Fn(u16) -> bool,
         mut found: impl FnMut(u16),
     ) {
-        if self.have_regexes() {
-            let Expressions { windows, asked } = expressions;
-            windows.finish(|text, window, gates| {
-                asked.budget.earn(window.len());
-                asked.ask(&self.regexes, text, window, gates, &asks, &mut found);
-            });
-            expressions.windows = Windows::default();
-        }
+        let Expressions { windows: Some(windows), asked } = expressions else { return };
+        windows.finish(|text, window, gates| {
+            asked.budget.earn(window.len());
+            asked.ask(&self.regexes, text, window, gates, &asks, &mut found);
+        });
     }
 
     /// Looks for the literals and expressions of the rules that `asks` admits in a text that is there
@@ -321,7 +322,7 @@ impl Rules {
 
     /// Whether some rule asks for what is visible.
     pub(super) fn ask_visible(&self) -> bool {
-        self.ask(Surface::Visible) || self.ask(Surface::Text)
+        self.surfaces & VISIBLE != 0
     }
 
     /// Whether decoded leaves are to be walked; see [`Rules`] for when `transfer_encoded` matters.
@@ -343,3 +344,5 @@ pub(super) const FIELDS: u32 = surface_bit(Surface::Header)
     | surface_bit(Surface::Field)
     | surface_bit(Surface::Type);
 pub(super) const DECODED: u32 = surface_bit(Surface::Text) | surface_bit(Surface::Part);
+/// What is visible of texts is searched for rules that ask for texts, too.
+pub(super) const VISIBLE: u32 = surface_bit(Surface::Visible) | surface_bit(Surface::Text);

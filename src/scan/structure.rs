@@ -125,8 +125,10 @@ impl<W: Watch> Scanner<W> {
         self.place = Place::BodyLine;
         match kind {
             PartKind::Leaf => {
-                if content_type.charset == Charset::Unknown && media_type.is_text() {
-                    self.tag(Tags::CHARSET_UNKNOWN);
+                match content_type.charset {
+                    Charset::Unknown if media_type.is_text() => self.tag(Tags::CHARSET_UNKNOWN),
+                    Charset::Utf7 if media_type.is_text() => self.tag(Tags::MIME_AMBIGUOUS),
+                    _ => {}
                 }
                 let rules = &self.rules;
                 let (reading, views) =

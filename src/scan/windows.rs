@@ -80,9 +80,16 @@ impl Windows {
         }
     }
 
-    /// The stream has ended.
+    /// Another stream begins.
+    fn clear(&mut self) {
+        (self.length, self.before, self.position) = (0, 0, 0);
+        self.gates = Default::default();
+    }
+
+    /// The stream has ended, and another one may begin.
     pub(super) fn finish(&mut self, mut ask: impl FnMut(&[u8], Range<usize>, &Gates)) {
         self.ask(self.length, &mut ask);
+        self.clear();
     }
 
     fn ask(&self, length: usize, ask: &mut impl FnMut(&[u8], Range<usize>, &Gates)) {
@@ -108,8 +115,20 @@ fn or(gates: &mut Gates, others: &Gates) {
 /// The expressions that look at a stream: what of it they still have to see, and what they cost.
 #[derive(Debug, Default)]
 pub(super) struct Expressions {
-    pub(super) windows: Windows,
+    /// Large, so there only where some expression looks at the stream.
+    pub(super) windows: Option<Box<Windows>>,
     pub(super) asked: Asked,
+}
+
+impl Expressions {
+    /// A message begins. `look` tells whether any expression looks at the stream.
+    pub(super) fn begin(&mut self, look: bool) {
+        self.asked = Asked::default();
+        match look {
+            true => self.windows.get_or_insert_default().clear(),
+            false => self.windows = None,
+        }
+    }
 }
 
 /// What expressions were asked, and what that cost.

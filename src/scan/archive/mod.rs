@@ -14,8 +14,16 @@ use super::findings::TagId;
 use crate::limits::{ARCHIVE_HELD_OCTETS, ARCHIVE_NAMES_MAX, ENTRY_NAME_OCTETS};
 use rar::Rar;
 use seven_zip::SevenZip;
+use smallvec::SmallVec;
 use tar::Tar;
 use zip::Zip;
+
+/// The first octets of a leaf by which it is seen whether it may be an archive: the checksum of a tar
+/// header ends at octet 156.
+const JUDGED_OCTETS: usize = 256;
+
+/// How the compression of a single file begins.
+const GZIP: &[u8] = &[0x1f, 0x8b, 8];
 
 /// What is read of the archives in the leaves of a message.
 #[derive(Debug)]
@@ -40,11 +48,11 @@ enum Kind {
     Other,
 }
 
-/// Octets of a header that has not come whole.
-#[derive(Debug)]
+/// Octets of a header that has not come whole. Of a leaf that is no archive only so many are held
+/// that they need no memory of their own.
+#[derive(Debug, Default)]
 struct Held {
-    octets: [u8; ARCHIVE_HELD_OCTETS],
-    length: usize,
+    octets: SmallVec<[u8; JUDGED_OCTETS]>,
     /// Octets to be passed over before the next header.
     skip: u64,
 }
@@ -60,8 +68,7 @@ pub(super) enum Told<'a> {
 
 impl Default for Archives {
     fn default() -> Archives {
-        let held = Held { octets: [0; ARCHIVE_HELD_OCTETS], length: 0, skip: 0 };
-        Archives { kind: Kind::Unknown, held, zip: Zip::default(), names: 0 }
+        Archives { kind: Kind::Unknown, held: Held::default(), zip: Zip::default(), names: 0 }
     }
 }
 
@@ -72,11 +79,9 @@ impl Archives {
         self.begin_leaf();
     }
 
-    /// A leaf begins.
+    /// A leaf begins, and what the last one took is given back.
     pub(super) fn begin_leaf(&mut self) {
-        self.kind = Kind::Unknown;
-        (self.held.length, self.held.skip) = (0, 0);
-        self.zip = Zip::default();
+        *self = Archives { names: self.names, ..Archives::default() };
     }
 
     /// Reads the next octets of the leaf.
@@ -93,19 +98,21 @@ impl Archives {
                 continue;
             }
             let wanted = match kind {
-                Kind::Unknown => tar::BLOCK_OCTETS,
+                Kind::Unknown => unknown_wants(held.octets()),
                 Kind::Tar(tar) => tar.wants(held.octets()),
                 Kind::Rar(rar) => rar.wants(held.octets()),
                 Kind::SevenZip(seven_zip) => seven_zip.wants(held.octets()),
                 Kind::Gzip | Kind::Other => return,
             };
-            let missing = wanted.min(ARCHIVE_HELD_OCTETS).saturating_sub(held.length);
+            let missing = wanted.min(ARCHIVE_HELD_OCTETS).saturating_sub(held.octets.len());
             let (piece, after) = rest.split_at(missing.min(rest.len()));
-            held.octets[held.length..][..piece.len()].copy_from_slice(piece);
-            held.length += piece.len();
+            held.octets.extend_from_slice(piece);
             rest = after;
             if piece.len() < missing {
                 return;
+            }
+            if matches!(kind, Kind::Unknown) && held.octets.len() < unknown_wants(held.octets()) {
+                continue;
             }
             step(kind, held, &mut tell);
         }
@@ -123,7 +130,7 @@ impl Archives {
         let is_cut = match kind {
             Kind::Unknown | Kind::Gzip | Kind::Other => false,
             Kind::Tar(tar) => held.skip > 0 || tar.is_open(held.octets()),
-            Kind::Rar(rar) => rar.is_open() && held.length as u64 + held.skip > 0,
+            Kind::Rar(rar) => rar.is_open() && held.octets.len() as u64 + held.skip > 0,
             Kind::SevenZip(seven_zip) => seven_zip.is_open(),
         };
         if is_cut {
@@ -153,15 +160,15 @@ fn step(kind: &mut Kind, held: &mut Held, tell: &mut dyn FnMut(Told<'_>)) {
                 // The first block is a header already.
                 Kind::Tar(tar) => {
                     held.skip = tar.header(held.octets(), tell);
-                    held.length = 0;
+                    held.octets.clear();
                 }
                 Kind::Rar(_) | Kind::SevenZip(_) => step_over(kind, held, tell),
-                _ => held.length = 0,
+                _ => held.octets.clear(),
             }
         }
         Kind::Tar(tar) => {
             held.skip = tar.header(held.octets(), tell);
-            held.length = 0;
+            held.octets.clear();
         }
         _ => step_over(kind, held, tell),
     }
@@ -176,12 +183,12 @@ fn step_over(kind: &mut Kind, held: &mut Held, tell: &mut dyn FnMut(Told<'_>)) {
         let wanted = match kind {
             Kind::Rar(rar) => rar.wants(held.octets()),
             Kind::SevenZip(seven_zip) => seven_zip.wants(held.octets()),
-            _ => return held.length = 0,
+            _ => return held.octets.clear(),
         };
-        if held.length < wanted.min(ARCHIVE_HELD_OCTETS) {
+        if held.octets.len() < wanted.min(ARCHIVE_HELD_OCTETS) {
             return;
         }
-        let header = &held.octets[..held.length];
+        let header = held.octets();
         let passed = match kind {
             Kind::Rar(rar) => rar.header(header, tell),
             Kind::SevenZip(seven_zip) => seven_zip.header(header, tell),
@@ -191,13 +198,20 @@ fn step_over(kind: &mut Kind, held: &mut Held, tell: &mut dyn FnMut(Told<'_>)) {
             *kind = Kind::Other;
             return;
         };
-        let of_held = held.length.min(usize::try_from(passed).unwrap_or(usize::MAX));
-        held.octets.copy_within(of_held..held.length, 0);
-        held.length -= of_held;
+        let of_held = held.octets.len().min(usize::try_from(passed).unwrap_or(usize::MAX));
+        held.octets.drain(..of_held);
         held.skip = passed - of_held as u64;
         if held.skip > 0 || of_held == 0 {
             return;
         }
+    }
+}
+
+/// How many of a leaf's first octets are to be held: more, where they look like a header.
+fn unknown_wants(head: &[u8]) -> usize {
+    match head.starts_with(GZIP) || Tar::may_begin(head) {
+        true => tar::BLOCK_OCTETS,
+        false => JUDGED_OCTETS,
     }
 }
 
@@ -206,7 +220,7 @@ fn kind_of(head: &[u8], tell: &mut dyn FnMut(Told<'_>)) -> Kind {
         Kind::Rar(rar)
     } else if let Some(seven_zip) = SevenZip::begin(head) {
         Kind::SevenZip(seven_zip)
-    } else if head.starts_with(&[0x1f, 0x8b, 8]) {
+    } else if head.starts_with(GZIP) {
         gzip(head, tell);
         Kind::Gzip
     } else if Tar::is_header(head) {
@@ -242,7 +256,7 @@ pub(super) fn is_archive(name: &[u8]) -> bool {
 
 impl Held {
     fn octets(&self) -> &[u8] {
-        &self.octets[..self.length]
+        &self.octets
     }
 }
 

@@ -33,6 +33,13 @@ impl Tar {
         is_whole && block.get(257..262) == Some(b"ustar") && sum_is_right(block)
     }
 
+    /// Whether the first octets of a block may be those of a header. All readers want the checksum, in
+    /// octal digits behind blanks.
+    pub(super) fn may_begin(head: &[u8]) -> bool {
+        let sum = head.get(148..156).and_then(octal);
+        sum.is_some_and(|sum| (8 * 32..=512 * 255).contains(&sum))
+    }
+
     pub(super) fn wants(&self, _: &[u8]) -> usize {
         self.name.map_or(BLOCK_OCTETS, |name| name.octets.next_multiple_of(BLOCK_OCTETS))
     }

@@ -5,11 +5,10 @@
 //! told. Headers are known by their signatures, and not by offsets.
 
 use super::{Tags, Told, number};
-use crate::limits::{
-    ARCHIVE_HEADER_OCTETS, ARCHIVE_RATIO_MAX, ARCHIVE_RATIO_OCTETS, ENTRY_NAME_OCTETS,
-};
+use crate::limits::{ARCHIVE_RATIO_MAX, ARCHIVE_RATIO_OCTETS, ENTRY_NAME_OCTETS};
 use foldhash::fast::FixedState;
 use memchr::memmem;
+use smallvec::SmallVec;
 use std::hash::BuildHasher;
 
 /// Octets of a header in front of its name (APPNOTE 4.3.7, 4.3.12, 4.3.16).
@@ -22,11 +21,11 @@ const CENTRAL: &[u8; 4] = b"PK\x01\x02";
 const END: &[u8; 4] = b"PK\x05\x06";
 
 /// The zip archive in a leaf.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Zip {
-    /// A header that has not come whole, from its signature on.
-    held: [u8; ARCHIVE_HEADER_OCTETS],
-    length: usize,
+    /// A header that has not come whole, from its signature on. Octets that are none are judged
+    /// before they need memory of their own.
+    held: SmallVec<[u8; 32]>,
     /// Octets of the leaf that were read.
     position: u64,
     local: Entries,
@@ -52,26 +51,11 @@ impl Entries {
     }
 }
 
-impl Default for Zip {
-    fn default() -> Zip {
-        Zip {
-            held: [0; ARCHIVE_HEADER_OCTETS],
-            length: 0,
-            position: 0,
-            local: Entries::default(),
-            central: Entries::default(),
-            packed: 0,
-            unpacked: 0,
-            ends: 0,
-        }
-    }
-}
-
 impl Zip {
     pub(super) fn read(&mut self, octets: &[u8], tell: &mut dyn FnMut(Told<'_>)) {
         let mut rest = octets;
         loop {
-            if self.length == 0 {
+            if self.held.is_empty() {
                 // A signature, or the start of one at the end.
                 let whole = memmem::find(rest, b"PK");
                 let at = whole.or(rest.ends_with(b"P").then(|| rest.len().saturating_sub(1)));
@@ -79,15 +63,14 @@ impl Zip {
                 self.position += at as u64;
                 rest = &rest[at..];
             }
-            let missing = wanted(&self.held[..self.length]).saturating_sub(self.length);
+            let missing = wanted(&self.held).saturating_sub(self.held.len());
             let (piece, after) = rest.split_at(missing.min(rest.len()));
-            self.held[self.length..][..piece.len()].copy_from_slice(piece);
-            self.length += piece.len();
+            self.held.extend_from_slice(piece);
             rest = after;
             if piece.len() < missing {
                 return;
             }
-            if wanted(&self.held[..self.length]) > self.length {
+            if wanted(&self.held) > self.held.len() {
                 continue;
             }
             self.header(tell);
@@ -98,9 +81,9 @@ impl Zip {
 
     /// The leaf has ended.
     pub(super) fn finish(&mut self, tell: &mut dyn FnMut(Told<'_>)) {
-        while self.length > 0 {
+        while !self.held.is_empty() {
             // A header was cut off; what is there of it may hold others.
-            if is_header(&self.held[..self.length]) {
+            if is_header(&self.held) {
                 tell(Told::Tag(Tags::ARCHIVE_BROKEN));
                 self.header(tell);
             }
@@ -125,20 +108,19 @@ impl Zip {
     /// Looks for the next signature behind the one that is held: a header may lie in the name of
     /// another one.
     fn go_on(&mut self) {
-        let from = 1 + memmem::find(&self.held[1..self.length], b"PK")
-            .or(self.held[1..self.length].iter().rposition(|octet| *octet == b'P').filter(
+        let from = 1 + memmem::find(&self.held[1..], b"PK")
+            .or(self.held[1..].iter().rposition(|octet| *octet == b'P').filter(
                 // The first half of a signature at the end.
-                |at| at + 2 == self.length,
+                |at| at + 2 == self.held.len(),
             ))
-            .unwrap_or(self.length - 1);
-        self.held.copy_within(from..self.length, 0);
-        self.length -= from;
+            .unwrap_or(self.held.len() - 1);
+        self.held.drain(..from);
         self.position += from as u64;
     }
 
     /// A header has come, or what looked like one.
     fn header(&mut self, tell: &mut dyn FnMut(Told<'_>)) {
-        let held = &self.held[..self.length];
+        let held = &self.held[..];
         let header = &held[..wanted(held).min(held.len())];
         if !is_header(header) {
             return;
