@@ -2,6 +2,7 @@
 
 use super::fault::{Collector, Spot, Wrong};
 use super::list::List;
+use super::signature;
 use super::table::{Table, Text};
 use super::top::Reading;
 use super::value::{self, shown_octets};
@@ -70,7 +71,10 @@ fn rule(
     table: &mut Table<'_>,
     reading: &Reading<'_>,
 ) -> Option<Placed> {
-    let literals = entries(table, "literals", reading, literal);
+    let is_of_clamav = matches!(table.value("literals").map(|value| value.get_ref()),
+        Some(DeValue::String(text)) if text.starts_with("file:") && text.ends_with(".ndb"));
+    let read = if is_of_clamav { signature::literal } else { literal };
+    let literals = entries(table, "literals", reading, read);
     let regexes = entries(table, "regex", reading, |text| Ok(text.to_owned()));
     let digests = entries(table, "sha256", reading, |text| digest(text, "SHA-256"));
     let blake3 = entries(table, "blake3", reading, |text| digest(text, "BLAKE3"));
