@@ -60,6 +60,8 @@ fn rules() -> Arc<Rules> {
             domains: vec![b"example.com".to_vec()],
             networks: vec!["192.0.2.0/24".parse().unwrap()],
             surfaces: vec![surface],
+            digests: vec![[0; 32]],
+            blake3: vec![[0; 32]],
             fields: vec![b"x-mailer".to_vec()],
             tag: surface.name().into(),
             ..RuleSpec::default()

@@ -21,6 +21,7 @@ mod recipients;
 mod route;
 mod route_tls;
 mod rule;
+mod signature;
 mod summary;
 mod table;
 mod tls;

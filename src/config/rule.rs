@@ -2,6 +2,7 @@
 
 use super::fault::{Collector, Spot, Wrong};
 use super::list::List;
+use super::signature;
 use super::table::{Table, Text};
 use super::top::Reading;
 use super::value::{self, shown_octets};
@@ -70,9 +71,13 @@ fn rule(
     table: &mut Table<'_>,
     reading: &Reading<'_>,
 ) -> Option<Placed> {
-    let literals = entries(table, "literals", reading, literal);
+    let is_of_clamav = matches!(table.value("literals").map(|value| value.get_ref()),
+        Some(DeValue::String(text)) if text.starts_with("file:") && text.ends_with(".ndb"));
+    let read = if is_of_clamav { signature::literal } else { literal };
+    let literals = entries(table, "literals", reading, read);
     let regexes = entries(table, "regex", reading, |text| Ok(text.to_owned()));
-    let digests = entries(table, "sha256", reading, digest);
+    let digests = entries(table, "sha256", reading, |text| digest(text, "SHA-256"));
+    let blake3 = entries(table, "blake3", reading, |text| digest(text, "BLAKE3"));
     let domains = entries(table, "domains", reading, domain);
     let networks = entries(table, "networks", reading, value::networks);
     let surfaces = match table.value("in").is_some() {
@@ -83,7 +88,7 @@ fn rule(
     let score = score(table, reading.faults);
     let observe = table.switch("observe").unwrap_or(false);
     let (literals, regexes, digests) = (literals?, regexes?, digests?);
-    let (domains, networks) = (domains?, networks?);
+    let (blake3, domains, networks) = (blake3?, domains?, networks?);
     let (surfaces, fields) = surfaces?;
     let looks = LOOKS.iter().any(|key| table.value(key).is_some());
     if !looks && when == Condition::default() {
@@ -97,6 +102,7 @@ fn rule(
         literals: literals.entries,
         regexes: regexes.entries,
         digests: digests.entries,
+        blake3: blake3.entries,
         domains: domains.entries,
         networks: networks.entries.concat(),
         surfaces,
@@ -111,7 +117,7 @@ fn rule(
 }
 
 /// The keys of what a rule can look for.
-const LOOKS: [&str; 5] = ["literals", "regex", "domains", "networks", "sha256"];
+const LOOKS: [&str; 6] = ["literals", "regex", "domains", "networks", "sha256", "blake3"];
 
 /// Where a rule looks that does not say so.
 fn usual_surfaces(table: &mut Table<'_>) -> Vec<Surface> {
@@ -187,8 +193,9 @@ fn domain(text: &str) -> Result<Vec<u8>, Wrong> {
     Ok(name.to_lowercase().into_bytes())
 }
 
-/// A digest as 64 hexadecimal digits; what follows them says what it is of, as `sha256sum` writes it.
-fn digest(text: &str) -> Result<[u8; 32], Wrong> {
+/// A digest as 64 hexadecimal digits; what follows them says what it is of, as `sha256sum` and
+/// `b3sum` write it, and lists of ClamAV (`.hsb`: digest, size, name), whose size says nothing more.
+fn digest(text: &str, kind: &str) -> Result<[u8; 32], Wrong> {
     let word = text.split([' ', ':']).next().unwrap_or_default();
     let octet = |place: usize| {
         let digits = word.get(2 * place..2 * place + 2)?;
@@ -198,7 +205,16 @@ fn digest(text: &str) -> Result<[u8; 32], Wrong> {
     let octets: Option<Vec<u8>> = (0..32).map(octet).collect();
     let digest = octets.filter(|_| word.len() == 64).and_then(|octets| octets.try_into().ok());
     digest.ok_or_else(|| {
-        Wrong::new(format!("{word:?} is no SHA-256 digest"), "write 64 hexadecimal digits")
+        let other = match word.len() {
+            32 => "MD5",
+            40 => "SHA-1",
+            _ => {
+                let help = "write 64 hexadecimal digits";
+                return Wrong::new(format!("{word:?} is no {kind} digest"), help);
+            }
+        };
+        let what = format!("{word:?} looks like an {other} digest, which can be forged");
+        Wrong::new(what, format!("write the {kind} digest of the part, or remove the line"))
     })
 }
 

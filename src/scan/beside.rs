@@ -1,5 +1,5 @@
 //! What is read of a leaf beside its literals and expressions: its links and hosts, its type by its
-//! first octets, the names in archives. Of none of these a place is known but that of the leaf.
+//! first octets, the names in archives, its BLAKE3 digest. Of none of these a place is known but that of the leaf.
 
 use super::archive::{self, Archives, Told};
 use super::leaf::{Sink, asks_visible};
@@ -16,6 +16,7 @@ pub(super) struct Beside {
     links: Option<Box<Links>>,
     head: Option<Box<Head>>,
     archives: Option<Box<Archives>>,
+    blake3: Option<Box<blake3::Hasher>>,
 }
 
 impl Beside {
@@ -25,6 +26,10 @@ impl Beside {
         match rules.ask_links() {
             true => self.links.get_or_insert_default().clear(),
             false => self.links = None,
+        }
+        match rules.ask_blake3() {
+            true => _ = self.blake3.get_or_insert_default(),
+            false => self.blake3 = None,
         }
         match rules.ask(Surface::Type) {
             true => self.head.get_or_insert_default().clear(),
@@ -39,6 +44,9 @@ impl Beside {
         }
         if let Some(archives) = &mut self.archives {
             archives.begin_leaf();
+        }
+        if let Some(blake3) = &mut self.blake3 {
+            blake3.reset();
         }
     }
 }
@@ -68,6 +76,10 @@ pub(super) fn read<W: Watch>(
     if let Some(sniffed) = sink.beside.head.as_mut().and_then(|head| head.take(octets)) {
         look_at_type(sniffed, place, search, sink);
     }
+    if let Some(blake3) = &mut sink.beside.blake3 {
+        sink.findings.charge(octets.len() as u64);
+        blake3.update(octets);
+    }
     // Each is taken out while the rest of the sink is used.
     if let Some(mut archives) = sink.beside.archives.take() {
         archives.read(octets, |told| look_at_entry(told, place, search, sink));
@@ -87,6 +99,7 @@ pub(super) fn finish<W: Watch>(place: LeafPlace, search: &mut Search, sink: &mut
     if let Some(sniffed) = sink.beside.head.as_mut().and_then(|head| head.finish()) {
         look_at_type(sniffed, place, search, sink);
     }
+    look_at_blake3(place, sink);
     if let Some(mut archives) = sink.beside.archives.take() {
         archives.finish(|told| look_at_entry(told, place, search, sink));
         archives.begin_leaf();
@@ -96,6 +109,17 @@ pub(super) fn finish<W: Watch>(place: LeafPlace, search: &mut Search, sink: &mut
         let looked = links.finish(|found| look_at_link(&found, place, search, sink));
         sink.findings.charge(looked as u64);
         sink.beside.links = Some(links);
+    }
+}
+
+/// The digest of a leaf that has ended.
+fn look_at_blake3<W: Watch>(place: LeafPlace, sink: &mut Sink<'_, W>) {
+    let Sink { rules, matches, findings, beside, .. } = sink;
+    let Some(blake3) = &beside.blake3 else { return };
+    for rule in rules.of_blake3(blake3.finalize().as_bytes()) {
+        if matches.first(Stream::Fields, *rule) {
+            findings.note(place.hit(*rule, Surface::Part));
+        }
     }
 }
 

@@ -6,13 +6,12 @@ use super::hosts::{Domains, Networks};
 use super::literals::{Literals, ends};
 use super::regexes::{Regex, RegexSet};
 use super::rule_error::RuleError;
-use super::rules::{Condition, DECODED, Rule, RuleSpec, Rules, When, surface_bit};
+use super::rules::{Condition, DECODED, Digests, Rule, RuleSpec, Rules, When, surface_bit};
 use crate::limits::{
     FIELD_NAMES_MAX, HOST_OCTETS, LISTED_MAX, LITERAL_ENDS_MAX, LITERAL_OCTETS, LITERALS_MAX,
     LITERALS_SAMPLED, REGEXES_MAX, REGEXES_UNGATED_MAX, RULES_MAX, TABLES_OCTETS,
 };
-use foldhash::fast::RandomState;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 impl Rules {
     /// Compiles rules; their tags are added to `tags`, which are [`Rules::tags`] afterwards.
@@ -31,7 +30,7 @@ impl Rules {
                 tag.ok_or_else(|| RuleError::TooManyTags { rule: index, tag: spec.tag.clone() })?;
             let (name, score, observe) = (spec.name.clone(), spec.score, spec.observe);
             let (surfaces, fields) = (mask(spec), named(&mut fields, index, spec)?);
-            let looks = looks_into_octets(spec) || !spec.digests.is_empty();
+            let looks = looks_into_octets(spec) || asks_digests(spec);
             rules.push(Rule { name, tag, score, observe, surfaces, fields, looks, when });
         }
         let asked = asked(specs, &regexes);
@@ -53,7 +52,8 @@ impl Rules {
             regexes: RegexSet::new(regexes),
             domains: Domains::new(&domains(specs)),
             networks: networks(specs),
-            digests: digests(specs),
+            digests: digests(specs, |spec| &spec.digests),
+            blake3: digests(specs, |spec| &spec.blake3),
             sample,
         };
         match rules.table_octets() {
@@ -143,6 +143,10 @@ fn looks_into_octets(spec: &RuleSpec) -> bool {
     is_there.contains(&false)
 }
 
+fn asks_digests(spec: &RuleSpec) -> bool {
+    !spec.digests.is_empty() || !spec.blake3.is_empty()
+}
+
 /// The rules that ask for each domain.
 fn domains(specs: &[RuleSpec]) -> BTreeMap<Vec<u8>, Vec<u16>> {
     let mut all: BTreeMap<Vec<u8>, Vec<u16>> = BTreeMap::new();
@@ -166,10 +170,10 @@ fn networks(specs: &[RuleSpec]) -> Networks {
 }
 
 /// The rules that ask for each digest.
-fn digests(specs: &[RuleSpec]) -> HashMap<[u8; 32], Vec<u16>, RandomState> {
-    let mut all: HashMap<[u8; 32], Vec<u16>, RandomState> = HashMap::default();
+fn digests(specs: &[RuleSpec], of_rule: impl Fn(&RuleSpec) -> &Vec<[u8; 32]>) -> Digests {
+    let mut all = Digests::default();
     for (spec, rule) in specs.iter().zip(0..) {
-        for digest in &spec.digests {
+        for digest in of_rule(spec) {
             all.entry(*digest).or_default().push(rule);
         }
     }
@@ -192,7 +196,7 @@ fn check(specs: &[RuleSpec]) -> Result<(), RuleError> {
             return Err(RuleError::TooManyRules { rule });
         }
         let looks = looks_into_octets(spec);
-        if !looks && spec.digests.is_empty() && spec.when.is_empty() {
+        if !looks && !asks_digests(spec) && spec.when.is_empty() {
             return Err(RuleError::NoLiterals { rule });
         }
         if looks && spec.surfaces.is_empty() {

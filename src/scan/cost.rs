@@ -66,7 +66,10 @@ impl Rules {
                 self.domains.len() + self.networks.len(),
                 self.domains.octets() + self.networks.octets(),
             ),
-            digests: (self.digests.len(), self.digests.capacity() * a_digest),
+            digests: (
+                self.digests.len() + self.blake3.len(),
+                (self.digests.capacity() + self.blake3.capacity()) * a_digest,
+            ),
         }
     }
 
@@ -81,6 +84,7 @@ impl Rules {
             + size_of::<Archives>()
             + expressed.iter().sum::<usize>() * size_of::<Windows>()
             + asked(self.ask_links(), size_of::<Links>())
+            + asked(self.ask_blake3(), size_of::<blake3::Hasher>())
             + asked(self.ask(Surface::Type), size_of::<Head>());
         // Headers of archives, in memory that grows in powers of two.
         let held = ARCHIVE_HELD_OCTETS + ARCHIVE_HEADER_OCTETS.next_power_of_two();
@@ -107,7 +111,7 @@ impl Rules {
         an_octet += visible;
         // A field is seen as it is, undone and bared, on up to three surfaces; a name of an
         // attachment in up to four readings.
-        an_octet += asked(self.ask_digests(), 1);
+        an_octet += asked(self.ask_digests(), 1) + asked(self.ask_blake3(), 1);
         // Links are read, what they hold is looked up, and they are seen as a whole; those of fields,
         // too, in up to nine views.
         an_octet += asked(self.ask_links(), 3) + asked(self.ask_hosts(), 18);

@@ -28,6 +28,8 @@ pub struct RuleSpec {
     pub regexes: Vec<String>,
     /// SHA-256 digests of leaves with their transfer encoding undone, of any surface.
     pub digests: Vec<[u8; 32]>,
+    /// BLAKE3 digests, the same way.
+    pub blake3: Vec<[u8; 32]>,
     /// Domains to look up hosts for, which are found with all hosts below them. Of [`Surface::Text`]
     /// and [`Surface::Visible`] all hosts are looked up, of [`Surface::Url`] those of links, and those
     /// of fields. Not in other surfaces.
@@ -85,7 +87,8 @@ pub struct Rules {
     pub(super) regexes: RegexSet,
     pub(super) domains: Domains,
     pub(super) networks: Networks,
-    pub(super) digests: HashMap<[u8; 32], Vec<u16>, RandomState>,
+    pub(super) digests: Digests,
+    pub(super) blake3: Digests,
     /// The surfaces that some rule asks for.
     pub(super) surfaces: u32,
     /// Of them, those on which some expression looks.
@@ -96,6 +99,9 @@ pub struct Rules {
     /// Some of the literals and gates, from which texts are made that are hard on the tables.
     pub(super) sample: Box<[Box<[u8]>]>,
 }
+
+/// The rules that ask for each digest.
+pub(super) type Digests = HashMap<[u8; 32], Vec<u16>, RandomState>;
 
 /// What is left of a rule once its literals are in the tables.
 #[derive(Debug)]
@@ -195,6 +201,16 @@ impl Rules {
     /// Whether some rule asks for the digests of leaves.
     pub(super) fn ask_digests(&self) -> bool {
         !self.digests.is_empty()
+    }
+
+    /// Whether some rule asks for BLAKE3 digests of leaves.
+    pub(super) fn ask_blake3(&self) -> bool {
+        !self.blake3.is_empty()
+    }
+
+    /// The rules that ask for a BLAKE3 digest.
+    pub(super) fn of_blake3(&self, digest: &[u8; 32]) -> &[u16] {
+        self.blake3.get(digest).map_or(&[], Vec::as_slice)
     }
 
     /// The rules that ask for a digest.

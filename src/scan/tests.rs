@@ -658,8 +658,12 @@ fn a_digest_is_that_of_the_decoded_leaf() {
         0x23, 0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00,
         0x15, 0xad,
     ];
-    let known = RuleSpec { literals: vec![], digests: vec![digest], ..rule("known", "", &[]) };
-    let rules = compile(&[known]);
+    let known = RuleSpec { literals: vec![], ..rule("known", "", &[]) };
+    let by_sha256 = RuleSpec { digests: vec![digest], ..known.clone() };
+    let by_blake3 = RuleSpec { blake3: vec![*blake3::hash(b"abc").as_bytes()], ..known.clone() };
+    // One kind of digest is not looked up among the other.
+    let mixed_up = RuleSpec { blake3: vec![digest], tag: "mixed-up".into(), ..known };
+    let tables = [compile(&[by_sha256, mixed_up.clone()]), compile(&[by_blake3, mixed_up])];
     let head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n";
     for (leaf, tags) in [
         ("\r\nabc", "known"),
@@ -669,8 +673,10 @@ fn a_digest_is_that_of_the_decoded_leaf() {
         ("\r\nabc\r\n", ""),
     ] {
         let message = format!("{head}{leaf}\r\n--b--\r\nabc");
-        let (findings, _, _) = scan_in_every_cut(&rules, message.as_bytes());
-        assert_eq!(tags_of(&rules, &findings), tags, "{leaf:?}");
+        for rules in &tables {
+            let (findings, _, _) = scan_in_every_cut(rules, message.as_bytes());
+            assert_eq!(tags_of(rules, &findings), tags, "{leaf:?}");
+        }
     }
 }
 

@@ -62,6 +62,7 @@ fn rules() -> Arc<Rules> {
         domains: vec![b"a.b".to_vec()],
         networks: vec!["1.0.0.0/8".parse().expect("a network")],
         digests: vec![[0; 32]],
+        blake3: vec![[0; 32]],
         surfaces: vec![surface],
         fields: vec![b"x".to_vec()],
         tag: surface.name().to_owned(),
