@@ -639,6 +639,49 @@ fn a_38_what_is_too_big_is_read_on_in_constant_memory() {
     assert_eq!(talk.delivered("ok1@example.net"), 0);
 }
 
+// ---- A-01 -----------------------------------------------------------------------------------
+
+#[test]
+fn a_01_a_crowd_that_sends_an_octet_a_second_is_closed_at_the_end_of_its_window() {
+    let mut stage = Memory::start(&Installation::with(&base_listener()), Protocol::Lmtp).unwrap();
+    let crowd: Vec<ConnectionId> = (0..500u32)
+        .map(|client| stage.connect("smtp", Ipv4Addr::from(0x0a00_0000 + client).into()).unwrap())
+        .collect();
+    for client in &crowd {
+        stage.write(*client, format!("EHLO a\r\n{MAIL}{RCPT}DATA\r\n").as_bytes());
+        while !stage.wait(*client, Duration::ZERO).is_empty() {}
+    }
+    // The window is a minute: one second before its end they are all there.
+    for _ in 0..10 {
+        crowd.iter().for_each(|client| stage.write(*client, b"xxxxxx"));
+        stage.advance(Duration::from_millis(5_900));
+    }
+    assert!(crowd.iter().all(|client| !stage.has_ended(*client)));
+    // Others are not hurt.
+    let canary = stage.connect("smtp", Ipv4Addr::LOCALHOST.into()).unwrap();
+    let message = format!("EHLO a\r\n{MAIL}{RCPT}DATA\r\n");
+    stage.write(canary, message.as_bytes());
+    stage.write(canary, b"Subject: canary\r\n\r\ntext\r\n.\r\n");
+    let mut said = Vec::new();
+    loop {
+        let arrived = stage.wait(canary, Duration::ZERO);
+        if arrived.is_empty() {
+            break;
+        }
+        said.extend(arrived.into_iter().flat_map(|one| one.octets));
+    }
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("\r\n250 2.6.0 "), "{said}");
+    stage.advance(Duration::from_secs(2));
+    for client in &crowd {
+        let said: Vec<u8> =
+            stage.wait(*client, Duration::ZERO).into_iter().flat_map(|one| one.octets).collect();
+        assert!(said.starts_with(b"421 4.4.2 "), "{}", said.escape_ascii());
+        stage.advance(Duration::ZERO);
+        assert!(stage.has_ended(*client));
+    }
+}
+
 // ---- A-65 -----------------------------------------------------------------------------------
 
 #[test]
