@@ -7,13 +7,13 @@
 //! The folders are the way of a message:
 //!
 //! ```text
-//! octets → wire → session → scan → policy → relay → session → wire → octets
-//!          └──── shard: one core drives all of this, tls stands at its border ────┘
-//!                   control: one thread for what is not per core
+//! octets → wire → session → scan → policy → relay → ledger → session → wire → octets
+//!          └───────── shard: one core drives all of this, tls stands at its border ─────────┘
+//!                   control: what is not per core, the ledger's disk among it
 //! ```
 //!
-//! `wire`, `session`, `scan`, `policy` and `relay` never touch a socket, a file, a clock or a random
-//! source: octets, answers and time are arguments. So the same code runs under [`shard`] on real
+//! `wire`, `session`, `scan`, `policy`, `relay` and `ledger` never touch a socket, a file, a clock or a
+//! random source: octets, answers and time are arguments. So the same code runs under [`shard`] on real
 //! sockets and under [`sim`] in a made-up world, thousands of times faster than life.
 
 pub mod config;
