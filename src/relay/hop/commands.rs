@@ -5,8 +5,18 @@ use super::{Delivery, Hop};
 use crate::limits::{HOP_XCLIENT_OCTETS, ORCPT_OCTETS};
 use crate::relay::offers::Attributes;
 use crate::relay::plan::Origin;
-use crate::wire::{BodyKind, Notify, Ret, encode_xtext, unitext_in_seven_bits};
+use crate::wire::{BodyKind, Notify, Reply, Ret, encode_xtext, unitext_in_seven_bits};
 use core::net::IpAddr;
+
+/// The command whose reply shows that no reply too many has come.
+pub(super) const VERIFY: &[u8] = b"VRFY postmaster";
+
+/// Whether this is a reply to VRFY and to no other command that stands near it.
+///
+/// RFC 5321 3.5.3: 252 says that a mailbox cannot be verified, 502 that VRFY is not done.
+pub(super) fn is_answer_to_verify(reply: &Reply) -> bool {
+    matches!(reply.code(), 252 | 500 | 502)
+}
 
 impl Hop {
     pub(super) fn write_step(
@@ -19,7 +29,7 @@ impl Hop {
         match step {
             Step::Reset => out.extend_from_slice(b"RSET"),
             Step::Data => out.extend_from_slice(b"DATA"),
-            Step::Verify => out.extend_from_slice(b"VRFY postmaster"),
+            Step::Verify => out.extend_from_slice(VERIFY),
             Step::Mail => self.write_mail(delivery, prdr, out),
             Step::Rcpt(place) => self.write_rcpt(delivery, place, out),
         }

@@ -1,5 +1,6 @@
 //! MAIL and RCPT: a group is offered to the next hop, in as many transactions as that one allows.
 
+use super::commands::is_answer_to_verify;
 use super::{Hop, HopEffect, OUT_OF_STEP, State, Tls, Turn, told};
 use crate::relay::route::Protocol;
 use crate::relay::work::{Delivery, Work};
@@ -247,9 +248,8 @@ impl Hop {
 
     /// The answer to VRFY stands where that of a RCPT would stand, had a reply too many come before.
     ///
-    /// RFC 5321 3.5.3: 252 says that a mailbox cannot be verified, 502 that VRFY is not done. Any other
-    /// may be a RCPT's: then the message goes by DATA, whose 354 belongs to nothing else. Binary
-    /// content, which cannot, does not go over this connection.
+    /// What is not like an answer to VRFY alone may be a RCPT's: then the message goes by DATA, whose
+    /// 354 belongs to nothing else. Binary content, which cannot, does not go over this connection.
     fn verify_answered(
         &mut self,
         reply: &Reply,
@@ -257,8 +257,7 @@ impl Hop {
         mut talk: Talk,
         turn: &mut Turn<'_>,
     ) {
-        let in_step = matches!(reply.code(), 252 | 500 | 502);
-        match (in_step, talk.nobody()) {
+        match (is_answer_to_verify(reply), talk.nobody()) {
             (true, true) => self.conclude(delivery, talk.refused, turn),
             (true, false) => self.transfer(delivery, talk, turn),
             _ if delivery.is_binary() || turn.more_came => {

@@ -12,6 +12,9 @@
 //! VRFY that stands before a BDAT, whose own replies look like those of any command. So BDAT is never
 //! pipelined behind RCPT, and what is more: as long as no octet of a body has left, the message can be
 //! tried elsewhere. It is used on connections that have had no transaction since their greeting.
+//!
+//! Behind the last octet of a body there is no such proof: the first reply then is the answer, as it is
+//! for any client. A second one finds a connection that waits for nothing, and ends it.
 
 mod commands;
 mod envelope;
@@ -342,6 +345,10 @@ impl Hop {
             }
             State::Envelope(delivery, talk) if talk.confirming && *reply != OUT_OF_STEP => {
                 self.unconfirmed(delivery, talk, turn);
+                return turn.effects.push(close);
+            }
+            State::Asking(question, asking) if asking.is_confirming() && *reply != OUT_OF_STEP => {
+                self.answered_unconfirmed(question, asking, turn);
                 return turn.effects.push(close);
             }
             State::Introducing { delivery, .. } | State::Envelope(delivery, _) => {

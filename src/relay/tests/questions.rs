@@ -248,3 +248,51 @@ fn a_72_a_reply_left_over_answers_no_question() {
         }
     }
 }
+
+// nor is a reply too many in the middle of a question taken for the answer, and remembered.
+#[test]
+fn a_71_a_surplus_reply_in_a_question_is_no_answer() {
+    let strays = ["250 2.1.5 stray", "550 5.7.1 stray", "450 4.7.1 stray", "354 stray"];
+    let names = [("ok", "accepted"), ("gone", "550 5.1.1"), ("busy", "450 4.2.0")];
+    for protocol in [Protocol::Smtp, Protocol::Lmtp] {
+        for offers in [&[][..], &["-PIPELINING"]] {
+            for (stray, cut) in strays.into_iter().flat_map(|one| [(one, 1), (one, 9_999)]) {
+                for (name, expected) in names {
+                    let mail = format!("@mail=say:250 2.1.0 ok\\r\\n{stray}");
+                    let lines = [&LINES[..], &[&mail]].concat();
+                    let servers = vec![
+                        offering(protocol, offers, &lines),
+                        offering(protocol, offers, &LINES),
+                    ];
+                    let mut bench = asking(servers);
+                    bench.cut = cut;
+                    assert_eq!(bench.said(name), expected, "{offers:?} {stray} {cut}");
+                }
+            }
+        }
+    }
+}
+
+// RFC 5321 3.5.3: what VRFY is told may be anything; a DATA that nobody can be sent shows the rest.
+#[test]
+fn a_refusal_is_confirmed_whatever_vrfy_is_told() {
+    for said in ["252 2.5.2 try it", "502 5.5.1 not done", "250 2.1.5 <p@example.net>", "550 no"] {
+        let vrfy = format!("@vrfy=say:{said}");
+        let mut bench = bench(&[], &[&vrfy]);
+        for name in ["gone", "gone1", "ok"] {
+            let expected = if name == "ok" { "accepted" } else { "550 5.1.1" };
+            assert_eq!(bench.said(name), expected, "{said}");
+        }
+        assert_eq!(bench.servers[0].kept.seen().connections, 1, "{said}");
+        let only_vrfy = said.starts_with("252") || said.starts_with("502");
+        assert_eq!(bench.wire().contains("DATA"), !only_vrfy, "{said}");
+    }
+}
+
+#[test]
+fn a_next_hop_that_refuses_a_question_and_leaves_has_refused() {
+    for bye in ["close", "say:421 4.7.0 too many errors", "stall"] {
+        let vrfy = format!("@vrfy={bye}");
+        assert_eq!(bench(&[], &[&vrfy]).said("gone"), "550 5.1.1", "{bye}");
+    }
+}
