@@ -270,7 +270,7 @@ fn recipients_of_a_shared_list_are_those_of_their_domains() {
 fn metrics() -> String {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::start(LedgerSettings::new(folder.path())).unwrap();
-    let shards = postern::control::render(&[], postern::control::ReloadCounts::default());
+    let shards = postern::control::render(&[], postern::control::ControlCounts::default());
     shards + &ledger_metrics(&ledger.handle().report())
 }
 

@@ -5,7 +5,7 @@
 //! health has places of its own.
 
 use super::ledger::{self, LedgerHandle, ledger_metrics};
-use super::metrics;
+use super::metrics::{self, ControlCounts};
 use super::reload::Reloader;
 use crate::config::{Admin, Faults};
 use crate::limits::{
@@ -27,7 +27,7 @@ use serde_json::json;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -42,6 +42,8 @@ pub(super) struct AdminPort {
     pub reloader: Reloader,
     pub ledger: Option<LedgerHandle>,
     pub draining: Arc<AtomicBool>,
+    /// How often the control thread began again.
+    pub restarts: Arc<AtomicU64>,
 }
 
 /// Who is at the other end.
@@ -156,11 +158,12 @@ async fn ready(State(port): State<AdminPort>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics_text(State(port): State<AdminPort>) -> Response {
-    let reloads = port.reloader.counts();
+    let restarts = port.restarts.load(Ordering::Relaxed);
+    let control = ControlCounts { reloads: port.reloader.counts(), restarts };
     // The shards answer within a round; should one not, health is answered all the same.
     let asked = tokio::task::spawn_blocking(move || {
         let ledger = port.ledger.map(|ledger| ledger_metrics(&ledger.report()));
-        metrics::render(&port.gateway.snapshots(), reloads) + &ledger.unwrap_or_default()
+        metrics::render(&port.gateway.snapshots(), control) + &ledger.unwrap_or_default()
     });
     match timeout(ADMIN_TIMEOUT, asked).await {
         Ok(Ok(text)) => {

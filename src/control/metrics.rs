@@ -24,8 +24,18 @@ const BUCKETS_US: [u64; 14] = [
     100_000_000,
 ];
 
+/// What the control thread counts of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ControlCounts {
+    /// Configurations taken and refused.
+    pub reloads: ReloadCounts,
+    /// How often it began again after a panic; expected to stay 0.
+    pub restarts: u64,
+}
+
 /// The text of all metrics.
-pub fn render(shards: &[Snapshot], reloads: ReloadCounts) -> String {
+pub fn render(shards: &[Snapshot], control: ControlCounts) -> String {
+    let ControlCounts { reloads, restarts } = control;
     let mut counts = Counts::default();
     let (mut sessions, mut body_octets, mut rescued, mut sends, mut enters) = (0, 0, 0, 0, 0);
     for shard in shards {
@@ -45,6 +55,8 @@ pub fn render(shards: &[Snapshot], reloads: ReloadCounts) -> String {
     families.push(gauge("sessions_open", "Sessions that are open.", sessions));
     families.push(gauge("body_octets", "Octets held by message bodies.", body_octets));
     families.push(gauge("shards", "Shards that answer.", shards.len() as u64));
+    let help = "How often the control thread began again after a panic; expected to stay 0.";
+    families.push(counter("control_restarts", help, restarts));
     families.push(counter("reloads", "New configurations taken while serving.", reloads.done));
     let help = "New configurations refused; the old one stayed.";
     families.push(counter("reload_failures", help, reloads.failed));

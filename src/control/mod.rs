@@ -14,7 +14,7 @@ mod watch;
 
 pub use confine::forbid_programs;
 pub use log::{LogWriter, log_queues};
-pub use metrics::render;
+pub use metrics::{ControlCounts, render};
 pub use reload::{ReloadCounts, Served};
 
 use crate::limits::{CONTROL_REST, FILE_LOOK};
@@ -27,7 +27,7 @@ use sd_notify::NotifyState;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,14 +68,16 @@ pub fn run(
     };
     let draining = Arc::new(AtomicBool::new(false));
     let settings = served.config.admin.clone();
+    let restarts = Arc::new(AtomicU64::new(0));
     let reloader = Reloader::new(gateway.handle(), served);
-    let told = again_after_panics(|| {
+    let told = again_after_panics(&restarts, || {
         let port = settings.clone().map(|settings| AdminPort {
             settings: Arc::new(settings),
             gateway: gateway.handle(),
             reloader: reloader.clone(),
             ledger: ledger.clone(),
             draining: Arc::clone(&draining),
+            restarts: Arc::clone(&restarts),
         });
         runtime.block_on(until_told(&gateway, &reloader, port))
     });
@@ -137,13 +139,14 @@ async fn until_told(
 
 /// Does something until it comes to an end that is no panic. Between two tries there is a rest, lest a
 /// panic that comes each time takes a core.
-fn again_after_panics<T>(mut what: impl FnMut() -> T) -> T {
+fn again_after_panics<T>(restarts: &AtomicU64, mut what: impl FnMut() -> T) -> T {
     loop {
-        match catch_unwind(AssertUnwindSafe(&mut what)) {
-            Ok(done) => return done,
-            // Its message has been printed.
-            Err(_) => eprintln!("postern: control begins again; mail was not concerned"),
+        if let Ok(done) = catch_unwind(AssertUnwindSafe(&mut what)) {
+            return done;
         }
+        // The panic's message has been printed.
+        eprintln!("postern: control begins again; mail was not concerned");
+        restarts.fetch_add(1, Ordering::Relaxed);
         thread::sleep(CONTROL_REST);
     }
 }
@@ -166,21 +169,21 @@ mod tests {
     // a panic in control ends nothing; it begins again.
     #[test]
     fn a_104_control_begins_again_after_a_panic() {
-        let mut tries = 0;
-        let done = again_after_panics(|| {
+        let (mut tries, restarts) = (0, AtomicU64::new(0));
+        let done = again_after_panics(&restarts, || {
             tries += 1;
             assert!(tries > 2, "the panic of a test");
             tries
         });
-        assert_eq!(done, 3);
+        assert_eq!((done, restarts.into_inner()), (3, 2));
     }
 
     // the admin port's own panic is the thread's, which so begins again as a whole.
     #[test]
     fn a_104_a_task_that_panics_is_seen() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let mut tries = 0;
-        again_after_panics(|| {
+        let (mut tries, restarts) = (0, AtomicU64::new(0));
+        again_after_panics(&restarts, || {
             tries += 1;
             runtime.block_on(async {
                 let mut tasks = JoinSet::new();
@@ -192,6 +195,6 @@ mod tests {
                 }
             });
         });
-        assert_eq!(tries, 2);
+        assert_eq!((tries, restarts.into_inner()), (2, 1));
     }
 }

@@ -282,7 +282,12 @@ impl Relay {
         self.turn(id, now, |hop, turn| hop.receive(octets, turn));
     }
 
-    /// The connection could not be made, or was closed or lost, or TLS failed.
+    /// TLS failed, in the handshake or later; the connection is of no more use.
+    pub fn tls_failed(&mut self, id: HopId, why: &str, now: Tick) {
+        self.turn(id, now, |hop, turn| hop.tls_failed(why, turn));
+    }
+
+    /// The connection could not be made, or was closed or lost.
     pub fn lost(&mut self, id: HopId, now: Tick) {
         self.turn(id, now, Hop::lost);
     }

@@ -309,7 +309,7 @@ impl Bench {
     fn start_tls(&mut self, id: HopId) {
         if self.tls_fails {
             self.lines.remove(&id);
-            return self.relay.lost(id, self.now);
+            return self.relay.tls_failed(id, "TLS failed: of a test", self.now);
         }
         let Some(line) = self.lines.get_mut(&id) else { return };
         let place = line.place;

@@ -266,12 +266,15 @@ impl Core {
     /// A peer broke TLS, or does not want it: it has an alert, and no octet in clear.
     fn tls_failed(&mut self, ring: &mut Ring, socket: SocketId, who: Who, fault: &TlsFault) {
         self.part(ring, socket);
+        let why = fault.to_string();
         match who {
             Who::Client(index) => {
-                let why = fault.to_string();
                 self.with_session(index, |session, now| session.tls_failed(&why, now));
             }
-            Who::Hop(_) => self.shared.tally.next_hop_tls_failed.count(),
+            Who::Hop(id) => {
+                self.shared.tally.next_hop_tls_failed.count();
+                self.relay.tls_failed(id, &why, self.now().tick);
+            }
             Who::Nobody => {}
         }
         self.gone(who);

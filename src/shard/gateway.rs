@@ -69,10 +69,28 @@ pub enum GatewayError {
     Stores(std::io::Error),
 }
 
+/// What all shards of a gateway have in common.
+struct Common {
+    steered: bool,
+    /// Clients that there is room for, over all shards.
+    clients: usize,
+    stores: Stores,
+    /// What tells this run of the program from all others.
+    run_us: u64,
+    cpus: Vec<usize>,
+}
+
 impl Gateway {
     /// Opens all listeners, then starts all shards. No client is taken before all of them stand: what
     /// one is told holds for the whole gateway.
     pub fn start(settings: GatewaySettings<'_>) -> Result<Gateway, GatewayError> {
+        let (gateway, sockets) = Gateway::stand(settings)?;
+        gateway.listen(sockets);
+        Ok(gateway)
+    }
+
+    /// A gateway whose shards stand and listen to nobody yet; and the sockets of each.
+    fn stand(settings: GatewaySettings<'_>) -> Result<(Gateway, Vec<Vec<OwnedFd>>), GatewayError> {
         let count = settings.shards.max(1);
         let mut opened = Vec::with_capacity(settings.listeners.len());
         for (address, _) in &settings.listeners {
@@ -81,69 +99,7 @@ impl Gateway {
         }
         let addresses = opened.iter().map(|listeners| listeners.address).collect();
         let steered = steer_all(&opened, count);
-        let mut sockets: Vec<Vec<OwnedFd>> = (0..count).map(|_| Vec::new()).collect();
-        for listeners in opened {
-            for (shard, socket) in listeners.sockets.into_iter().enumerate() {
-                sockets[shard].push(socket);
-            }
-        }
         let clients = descriptors::clients_possible(settings.connections_max, count);
-        let stores = Stores::start().map_err(GatewayError::Stores)?;
-        let mut gateway = Gateway {
-            shards: Vec::new(),
-            handle: GatewayHandle { mailboxes: Vec::new() },
-            addresses,
-        };
-        let mut log = settings.log.into_iter();
-        let (cpus, run_us) = (cpus_allowed(), run_us());
-        for number in 0..count {
-            let bell = Bell::new().map_err(|error| StartError::of("make the bell", error))?;
-            let (mailbox, inbox) = Mailbox::new(bell.rope());
-            let ring = ring_settings(clients / count);
-            let ledger = settings.ledger.map(|ledger| {
-                let mailbox = mailbox.clone();
-                let line = ledger.line(move |seat, answer| {
-                    // A shard that is gone has no sessions that wait.
-                    mailbox.post(Letter::Remembered(seat, answer));
-                });
-                ShardLedger { line, secret: ledger.secret().clone(), rules: run_us }
-            });
-            let parts = ShardParts {
-                number,
-                shards: count,
-                steered,
-                listeners: settings.listeners.iter().map(|(_, one)| Arc::clone(one)).collect(),
-                tables: Arc::clone(&settings.tables),
-                routes: Arc::clone(&settings.routes),
-                clients_max: ring.sockets_max - ring.sockets_for_next_hops,
-                body_memory_octets: settings.body_memory_octets / count as u64,
-                id_prefix: format!("{run_us:x}{number:x}z"),
-                mailbox: mailbox.clone(),
-                inbox,
-                stores: stores.clone(),
-                log: log.next(),
-                ledger,
-            };
-            let shard = ShardSettings {
-                name: format!("postern-{number}"),
-                cpu: cpus.get(number).copied().filter(|_| count <= cpus.len()),
-                ring,
-            };
-            match run_shard(shard, bell, move |_| Core::new(parts)) {
-                Ok(shard) => {
-                    gateway.shards.push(shard);
-                    gateway.handle.mailboxes.push(mailbox);
-                }
-                Err(error) => {
-                    // Those that have started are not left behind.
-                    let _ = gateway.stop();
-                    return Err(error.into());
-                }
-            }
-        }
-        for (mailbox, sockets) in gateway.handle.mailboxes.iter().zip(sockets) {
-            mailbox.post(Letter::Listen(sockets));
-        }
         if clients < settings.connections_max {
             eprintln!(
                 "postern: room for {clients} clients at one time, not {}: raise the limit of \
@@ -151,7 +107,76 @@ impl Gateway {
                 settings.connections_max
             );
         }
-        Ok(gateway)
+        let stores = Stores::start().map_err(GatewayError::Stores)?;
+        let handle = GatewayHandle { mailboxes: Vec::new() };
+        let mut gateway = Gateway { shards: Vec::new(), handle, addresses };
+        let common = Common { steered, clients, stores, run_us: run_us(), cpus: cpus_allowed() };
+        let mut log = settings.log.into_iter();
+        let settings = GatewaySettings { log: Vec::new(), ..settings };
+        for number in 0..count {
+            if let Err(error) = gateway.start_shard(number, &settings, &common, log.next()) {
+                // Those that have started are not left behind.
+                let _ = gateway.stop();
+                return Err(error.into());
+            }
+        }
+        let mut sockets: Vec<Vec<OwnedFd>> = (0..count).map(|_| Vec::new()).collect();
+        for listeners in opened {
+            for (shard, socket) in listeners.sockets.into_iter().enumerate() {
+                sockets[shard].push(socket);
+            }
+        }
+        Ok((gateway, sockets))
+    }
+
+    fn start_shard(
+        &mut self,
+        number: usize,
+        settings: &GatewaySettings<'_>,
+        common: &Common,
+        log: Option<rtrb::Producer<Record>>,
+    ) -> Result<(), StartError> {
+        let count = settings.shards.max(1);
+        let bell = Bell::new().map_err(|error| StartError::of("make the bell", error))?;
+        let (mailbox, inbox) = Mailbox::new(bell.rope());
+        let ring = ring_settings(common.clients / count);
+        let run_us = common.run_us;
+        let ledger = settings.ledger.map(|ledger| {
+            let mailbox = mailbox.clone();
+            let line = ledger.line(move |seat, answer| {
+                // A shard that is gone has no sessions that wait.
+                mailbox.post(Letter::Remembered(seat, answer));
+            });
+            ShardLedger { line, secret: ledger.secret().clone(), rules: run_us }
+        });
+        let parts = ShardParts {
+            number,
+            shards: count,
+            steered: common.steered,
+            listeners: settings.listeners.iter().map(|(_, one)| Arc::clone(one)).collect(),
+            tables: Arc::clone(&settings.tables),
+            routes: Arc::clone(&settings.routes),
+            clients_max: ring.sockets_max - ring.sockets_for_next_hops,
+            body_memory_octets: settings.body_memory_octets / count as u64,
+            id_prefix: format!("{run_us:x}{number:x}z"),
+            mailbox: mailbox.clone(),
+            inbox,
+            stores: common.stores.clone(),
+            log,
+            ledger,
+        };
+        let cpu = common.cpus.get(number).copied().filter(|_| count <= common.cpus.len());
+        let shard = ShardSettings { name: format!("postern-{number}"), cpu, ring };
+        self.shards.push(run_shard(shard, bell, move |_| Core::new(parts))?);
+        self.handle.mailboxes.push(mailbox);
+        Ok(())
+    }
+
+    /// From now on the shards take clients.
+    fn listen(&self, sockets: Vec<Vec<OwnedFd>>) {
+        for (mailbox, sockets) in self.handle.mailboxes.iter().zip(sockets) {
+            mailbox.post(Letter::Listen(sockets));
+        }
     }
 
     /// Where the gateway listens, in the order of the settings; ports are the true ones.
@@ -321,6 +346,40 @@ mod tests {
         }
         let line = gateway.stop().unwrap_err().to_string();
         assert_eq!(line, "postern-1 ended by a panic: a mistake");
+    }
+
+    /// Clients that come while the shards are being started wait in the kernel: no shard takes one
+    /// before all stand.
+    #[test]
+    fn nobody_is_taken_before_all_shards_stand() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::embedded(folder.path()).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (_, listener) = config.listeners.into_iter().next().unwrap();
+        let (gateway, sockets) = Gateway::stand(GatewaySettings {
+            shards: 2,
+            listeners: vec![(any, listener)],
+            tables: config.tables,
+            routes: config.routes,
+            connections_max: 10,
+            body_memory_octets: 1 << 20,
+            log: Vec::new(),
+            ledger: None,
+        })
+        .unwrap();
+        let mut clients: Vec<TcpStream> =
+            (0..4).map(|_| TcpStream::connect(gateway.addresses()[0]).unwrap()).collect();
+        // Each shard has been through its round when it answers this.
+        assert_eq!(gateway.handle.snapshots().len(), 2);
+        assert_eq!(gateway.counts().connections, 0);
+        gateway.listen(sockets);
+        for client in &mut clients {
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            assert!(says(client, b"").starts_with("220 "));
+        }
+        assert_eq!(gateway.counts().connections, 4);
+        drop(clients);
+        gateway.stop().unwrap();
     }
 
     /// A-104: a panic in one session costs that session, and nobody else on its shard.

@@ -298,10 +298,17 @@ impl Hop {
     /// The next hop closed, or the connection could not be made or was lost.
     pub fn lost(&mut self, turn: &mut Turn<'_>) {
         let reply = match self.state {
-            State::Securing { .. } => replies::NEXT_HOP_DOWN.with_text("TLS to next hop failed"),
+            State::Securing { .. } => {
+                replies::NEXT_HOP_DOWN.with_text("next hop closed instead of TLS")
+            }
             _ => replies::NEXT_HOP_DOWN,
         };
         self.broken(&reply, turn);
+    }
+
+    /// TLS failed: what was sealed cannot be trusted to have come, and nothing goes on in clear here.
+    pub fn tls_failed(&mut self, why: &str, turn: &mut Turn<'_>) {
+        self.broken(&replies::NEXT_HOP_DOWN.with_text(format!("next hop: {why}")), turn);
     }
 
     /// The deadline has come.

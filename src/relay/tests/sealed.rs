@@ -95,7 +95,10 @@ fn opportunistic_tls_goes_on_in_clear() {
     // Where it is demanded, that is the end.
     let mut bench = with_tls(vec![offering_tls(&[])], HopTls::Required(some_tls()));
     bench.tls_fails = true;
-    assert_eq!(told(&bench.deliver(&["ok"], &hello())), [DOWN]);
+    let outcomes = bench.deliver(&["ok"], &hello());
+    assert_eq!(told(&outcomes), [DOWN]);
+    let shown = format!("{outcomes:?}");
+    assert!(shown.contains("next hop: TLS failed: of a test"), "the record tells why: {shown}");
     assert_eq!(bench.servers[0].kept.seen().mails, 0);
 }
 
