@@ -27,7 +27,7 @@ fn record(number: u64) -> Record {
         rcpt: format!("TO:<{name}.with.a.usual.name@example.net>").into_bytes().into(),
         address: format!("{name}.with.a.usual.name@example.net").into_bytes().into(),
         reply: Told::new(*b"250 2.1.5 recipient ok\r\n"),
-        copy: CopyState::Sent,
+        copy: CopyState::Sent(20),
         superseded: false,
     };
     Record {

@@ -219,6 +219,10 @@ pub const HOP_FINAL_TIMEOUT: Duration = Duration::from_secs(240);
 /// that RFC 5321 4.5.3.2.6 has it wait.
 pub const HOP_DELIVERY_TIMEOUT: Duration = Duration::from_secs(480);
 
+/// A next hop that offers RESUME and was lost behind the last octet of a message is asked for so long
+/// what became of it, before the client is put off: long enough for a restart.
+pub const HOP_RESUME_PATIENCE: Duration = SIXTY_SECONDS;
+
 /// An unused connection to a next hop is kept for so long: a burst shall not hold a mail server's
 /// connections when it is over. While it lasts none is closed, as the next wave would make it anew;
 /// work goes to the one that was used last, so what a lesser load does not need ends.

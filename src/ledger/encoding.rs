@@ -18,7 +18,7 @@ use crate::limits::{LEDGER_RECORD_OCTETS, RECIPIENTS_MAX};
 const MAGIC: u8 = b'p';
 
 /// The version that is written, and the newest that is read.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 const CHECKSUM_OCTETS: usize = 8;
 
@@ -120,12 +120,18 @@ impl Writer {
         self.number(u64::from(recipient.superseded));
         match &recipient.copy {
             CopyState::NotSent => self.number(0),
-            CopyState::Sent => self.number(1),
+            CopyState::Sent(octets) => {
+                self.number(1);
+                self.number(*octets);
+            }
             CopyState::Done(told) => {
                 self.number(2);
                 self.text(told.octets());
             }
-            CopyState::Unknown => self.number(3),
+            CopyState::Unknown(octets) => {
+                self.number(3);
+                self.number(*octets);
+            }
         }
     }
 
@@ -209,9 +215,9 @@ impl Reader<'_> {
             superseded: self.flag()?,
             copy: match self.number()? {
                 0 => CopyState::NotSent,
-                1 => CopyState::Sent,
+                1 => CopyState::Sent(self.number()?),
                 2 => CopyState::Done(Told::new(self.text()?)),
-                3 => CopyState::Unknown,
+                3 => CopyState::Unknown(self.number()?),
                 _ => return None,
             },
         })
@@ -306,9 +312,9 @@ pub(super) mod tests {
     fn copy_state() -> impl Strategy<Value = CopyState> {
         prop_oneof![
             Just(CopyState::NotSent),
-            Just(CopyState::Sent),
+            any::<u64>().prop_map(CopyState::Sent),
             told().prop_map(CopyState::Done),
-            Just(CopyState::Unknown)
+            any::<u64>().prop_map(CopyState::Unknown)
         ]
     }
 

@@ -48,7 +48,13 @@ enum Kind {
     Transaction = 2,
     Fingerprint = 3,
     Copy = 4,
+    Naming = 5,
 }
+
+/// What the ids of a message's transactions with next hops are made from. Whoever knows such an id may
+/// ask for its outcome, so nobody can guess one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Naming([u8; 32]);
 
 impl Secret {
     /// A secret of 32 random octets.
@@ -101,6 +107,12 @@ impl Secret {
         Key(hasher.short())
     }
 
+    /// What names the transactions with next hops of the message with this trace id.
+    pub fn naming(&self, trace_id: &str) -> Naming {
+        let mut hasher = self.hasher(Kind::Naming);
+        Naming(*hasher.part(trace_id.as_bytes()).0.finalize().as_bytes())
+    }
+
     fn hasher(&self, kind: Kind) -> Hasher {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         hasher.update(&[kind as u8]);
@@ -117,6 +129,26 @@ impl Key {
 }
 
 struct Hasher(blake3::Hasher);
+
+impl Naming {
+    /// The id, without angle brackets, of the transaction in which these recipients are offered over a
+    /// route: the same whenever they are.
+    ///
+    /// draft-fanf-smtp-rfc1845bis-01 2.1: transid-spec = dot-string "@" domain.
+    pub fn transid<'a>(
+        &self,
+        route: &str,
+        recipients: impl Iterator<Item = &'a [u8]>,
+        hostname: &str,
+    ) -> Box<str> {
+        let mut hasher = Hasher(blake3::Hasher::new_keyed(&self.0));
+        hasher.part(route.as_bytes());
+        for address in recipients {
+            hasher.part(address);
+        }
+        format!("{:032x}@{hostname}", u128::from_be_bytes(hasher.short())).into()
+    }
+}
 
 impl Hasher {
     /// Adds a part with its length, so that no two lists of parts are the same octets.
@@ -135,6 +167,12 @@ impl Hasher {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
+    }
+}
+
+impl fmt::Debug for Naming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Naming(..)")
     }
 }
 
@@ -205,6 +243,29 @@ mod tests {
         assert_ne!(key, Secret::new([8; 32]).transaction(one, b"a@b"));
         assert_eq!(key, secret().transaction(one, b"a@b"));
         assert_eq!(format!("{:?}", secret()), "Secret(..)");
+    }
+
+    // Revision of RFC 1845, 2.1: an id names one transaction, and cannot be guessed.
+    #[test]
+    fn ids_towards_next_hops_are_the_same_for_the_same_offer_alone() {
+        let naming = secret().naming("a-1");
+        let id = |naming: Naming, route, recipients: &[&[u8]]| {
+            naming.transid(route, recipients.iter().copied(), "mx.example.net")
+        };
+        let first = id(naming, "inside", &[b"a@b", b"c@d"]);
+        assert_eq!(first, id(secret().naming("a-1"), "inside", &[b"a@b", b"c@d"]));
+        assert!(first.ends_with("@mx.example.net") && first.len() == 32 + 15, "{first}");
+        for other in [
+            id(secret().naming("a-2"), "inside", &[b"a@b", b"c@d"]),
+            id(Secret::new([8; 32]).naming("a-1"), "inside", &[b"a@b", b"c@d"]),
+            id(naming, "outside", &[b"a@b", b"c@d"]),
+            id(naming, "inside", &[b"a@b"]),
+            id(naming, "inside", &[b"c@d", b"a@b"]),
+            id(naming, "inside", &[b"a@bc@d"]),
+        ] {
+            assert_ne!(first, other);
+        }
+        assert_eq!(format!("{naming:?}"), "Naming(..)");
     }
 
     // Checkpoint 6: the fingerprint holds what changes the meaning of a message.

@@ -33,7 +33,7 @@ pub use index::{Entry, Filed, Index, Life, Row, Standing};
 pub use keeper::{
     Effect, FileDone, FileJob, Keeper, LedgerCounts, LedgerFigures, Opened, Settings, Work,
 };
-pub use key::{Fingerprint, Identity, IdentityKey, Key, Secret};
+pub use key::{Fingerprint, Identity, IdentityKey, Key, Naming, Secret};
 pub use record::{
     Content, CopyState, Form, Mail, Outcome, Partial, Phase, Recipient, Record, Told, Transfer,
     folded_rcpt,

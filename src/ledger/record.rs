@@ -28,7 +28,8 @@ pub struct Record {
     pub expires_s: u64,
     /// A number that is the same as long as the rules are: a stored refusal is void under others.
     pub rules: u64,
-    /// The transaction's id, as in its Received field, and what ids towards next hops come from.
+    /// The transaction's id, as in its Received field, and what ids towards next hops come from. One
+    /// whose copies next hops may have by an earlier transaction has that one's.
     pub trace_id: Box<str>,
     /// MAIL as it came.
     pub mail: Mail,
@@ -84,12 +85,13 @@ pub struct Recipient {
 pub enum CopyState {
     /// It was not handed on, and need not be.
     NotSent,
-    /// A next hop may have seen it; its answer is not known yet.
-    Sent,
+    /// A next hop may have seen so many octets of it, our lines on top included; its answer is not
+    /// known yet.
+    Sent(u64),
     /// A next hop, or the store, has taken it, with this reply to be told.
     Done(Told),
-    /// It was sent, and the answer will never be known.
-    Unknown,
+    /// So many octets were sent, and the answer was lost.
+    Unknown(u64),
 }
 
 /// How content came.
@@ -176,15 +178,18 @@ impl Record {
         names
     }
 
-    /// Whether some recipient has its copy although the client was told to come again.
+    /// Whether some recipient has its copy, or may have it, although the client was told to come
+    /// again.
     ///
     /// Checkpoint 6: such a record counts although the client has seen its 4xx.
     pub fn is_owed(&self) -> bool {
         let deferred =
             |outcome: &Outcome| outcome.replies.last().is_some_and(|told| told.code() / 100 == 4);
-        self.form != Form::Lmtp
-            && self.outcome().is_some_and(deferred)
-            && self.accepted().any(|recipient| matches!(recipient.copy, CopyState::Done(_)))
+        let has = |copy: &CopyState| matches!(copy, CopyState::Done(_));
+        let may_have = |copy: &CopyState| matches!(copy, CopyState::Unknown(_));
+        let of_one_reply = self.form != Form::Lmtp && self.outcome().is_some_and(deferred);
+        self.outcome().is_some() && self.accepted().any(|one| may_have(&one.copy))
+            || of_one_reply && self.accepted().any(|one| has(&one.copy))
     }
 }
 

@@ -197,13 +197,18 @@ pub enum Known {
     Refused(Told),
     /// It was sent and the answer is lost: deliver, after asking the next hop by its own RESUME if it
     /// offers that. The trace id is the one that ids towards next hops came from.
-    Unknown(Box<str>),
+    Unknown {
+        /// The earlier record's.
+        trace_id: Box<str>,
+        /// The octets of the copy that was sent.
+        octets: u64,
+    },
 }
 
 /// What an earlier record says of a recipient. `None`: nothing, so that it is delivered.
 ///
 /// Checkpoint 6: a stored acceptance stands; a stored 5xx is void after the rules were reloaded; a
-/// stored 4xx is never replayed, its retry is judged afresh.
+/// stored 4xx is never replayed, its retry is judged afresh, and a next hop that was lost is asked.
 pub fn known_copy(record: &Record, address: &[u8], rules: u64) -> Option<Known> {
     let (place, recipient) = record
         .accepted()
@@ -215,14 +220,14 @@ pub fn known_copy(record: &Record, address: &[u8], rules: u64) -> Option<Known> 
             Some(Known::Done(told.clone()))
         }
         (CopyState::Done(done), _) => Some(Known::Done(done.clone())),
+        (CopyState::Sent(octets), None) | (CopyState::Unknown(octets), _) => {
+            Some(Known::Unknown { trace_id: record.trace_id.clone(), octets: *octets })
+        }
         (_, Some(told)) => match told.code() / 100 {
             2 => Some(Known::Done(told.clone())),
             5 if record.rules == rules => Some(Known::Refused(told.clone())),
             _ => None,
         },
-        (CopyState::Sent | CopyState::Unknown, None) => {
-            Some(Known::Unknown(record.trace_id.clone()))
-        }
         (CopyState::NotSent, None) => None,
     }
 }
@@ -483,7 +488,7 @@ mod tests {
                         told.code()
                     }
                     Some(Known::Refused(told)) => told.code(),
-                    Some(Known::Unknown(_)) => panic!("the outcome is known"),
+                    Some(Known::Unknown { .. }) => panic!("the outcome is known"),
                     None => 0,
                 };
                 assert_eq!(told, code, "{form:?} {replies:?} {address}");
@@ -523,10 +528,11 @@ mod tests {
         let mut record = sample::record(&["a@x", "b@x", "c@x"]);
         record.phase = Phase::Intent;
         record.recipients[0].copy = CopyState::Done(told("250 taken"));
-        record.recipients[1].copy = CopyState::Sent;
+        record.recipients[1].copy = CopyState::Sent(20);
         let known = |address: &[u8]| known_copy(&record, address, record.rules);
         assert_eq!(known(b"a@x"), Some(Known::Done(told("250 taken"))));
-        assert_eq!(known(b"b@x"), Some(Known::Unknown(record.trace_id.clone())));
+        let unknown = Some(Known::Unknown { trace_id: record.trace_id.clone(), octets: 20 });
+        assert_eq!(known(b"b@x"), unknown);
         assert_eq!(known(b"c@x"), None);
         let mut again = record.clone();
         again.phase = Phase::Open;

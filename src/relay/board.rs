@@ -44,6 +44,8 @@ pub struct HopOffers {
     pub starttls: bool,
     /// REQUIRETLS (RFC 8689).
     pub requiretls: bool,
+    /// RESUME (draft-fanf-smtp-rfc1845bis-01).
+    pub resume: bool,
     /// XCLIENT with at least NAME, ADDR and HELO.
     pub xclient: bool,
 }
@@ -62,6 +64,7 @@ impl HopOffers {
         prdr: false,
         starttls: false,
         requiretls: false,
+        resume: false,
         xclient: false,
     };
 
@@ -78,6 +81,7 @@ impl HopOffers {
             prdr: self.prdr && other.prdr,
             starttls: self.starttls && other.starttls,
             requiretls: self.requiretls && other.requiretls,
+            resume: self.resume && other.resume,
             xclient: self.xclient && other.xclient,
         }
     }

@@ -2,9 +2,10 @@
 
 use super::deadlines::Due;
 use super::hop::{Hop, HopEffect, Turn};
-use super::pool::{HopId, HopSlot, Relay, RelayEffect};
+use super::pool::{HopId, HopSlot, Interruption, Relay, RelayEffect};
 use super::route::NextHop;
 use super::work::Work;
+use crate::limits::HOP_RESUME_PATIENCE;
 use crate::now::Tick;
 use crate::policy::RouteId;
 use smallvec::SmallVec;
@@ -121,6 +122,22 @@ impl Relay {
                 let (tickets, verification) =
                     self.verifications.answered(&question.key, &answer, now);
                 self.tell(tickets, &verification);
+            }
+            HopEffect::Interrupted(mut delivery, reply) => {
+                let attempts = &mut delivery.attempts;
+                attempts.until = attempts.until.min(now + HOP_RESUME_PATIENCE);
+                attempts.failure = Some(reply);
+                // One that loses it again and again is asked as often as it is tried.
+                let at_once = !std::mem::replace(&mut attempts.fresh, true);
+                let one = Interruption { address, delivery, at_once };
+                self.states[route].interrupted.push(one);
+            }
+            HopEffect::Unsent(Work::Delivery(mut delivery), reply)
+                if delivery.interrupted.is_some() =>
+            {
+                delivery.attempts.failure = Some(reply);
+                let one = Interruption { address, delivery, at_once: false };
+                self.states[route].interrupted.push(one);
             }
             HopEffect::Unsent(mut work, reply) => {
                 self.states[route].asking -= usize::from(matches!(work, Work::Question(_)));

@@ -46,6 +46,7 @@ impl Offers {
                 "PRDR" => offers.has.prdr = true,
                 "STARTTLS" => offers.has.starttls = true,
                 "REQUIRETLS" => offers.has.requiretls = true,
+                "RESUME" => offers.has.resume = true,
                 "LIMITS" => words.for_each(|word| offers.limit(word)),
                 "XCLIENT" => words.for_each(|word| offers.xclient.add(word)),
                 _ => {}

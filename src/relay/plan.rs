@@ -1,5 +1,6 @@
 //! What goes where: the recipients of one message, grouped by next hop and action.
 
+use crate::ledger::Naming;
 use crate::policy::{ClassId, RouteId};
 use crate::wire::{Body, BodyKind, Notify, Reply, Ret};
 use core::net::IpAddr;
@@ -69,6 +70,9 @@ pub struct Plan {
     pub body: Arc<Body>,
     /// The groups; each recipient is in one at most.
     pub groups: Vec<Group>,
+    /// What its transactions are named by with next hops that offer RESUME; without it they have no
+    /// names.
+    pub naming: Option<Naming>,
 }
 
 /// Recipients that get the same octets over the same route: one downstream transaction.
@@ -80,6 +84,9 @@ pub struct Group {
     pub prepend: Vec<u8>,
     /// Places in the envelope's list, in its order.
     pub recipients: Vec<usize>,
+    /// The next hop may have them already, by an earlier transaction that is named by the same; the
+    /// octets of that, with the lines on top.
+    pub earlier_octets: Option<u64>,
 }
 
 /// What came of one recipient's copy.
@@ -97,14 +104,23 @@ pub enum Outcome {
 impl Plan {
     /// A plan without groups yet.
     pub fn new(id: String, envelope: Arc<Envelope>, body: Arc<Body>) -> Plan {
-        Plan { id, envelope, body, groups: Vec::new() }
+        Plan { id, envelope, body, groups: Vec::new(), naming: None }
     }
 
-    /// Puts a recipient to those who go the same way with the same header lines.
-    pub fn add(&mut self, recipient: usize, route: RouteId, trace: &[u8], add: Option<&[u8]>) {
+    /// Puts a recipient to those who go the same way with the same header lines, and of whom the same
+    /// is known.
+    pub fn add(
+        &mut self,
+        recipient: usize,
+        route: RouteId,
+        trace: &[u8],
+        add: Option<&[u8]>,
+        earlier_octets: Option<u64>,
+    ) {
         let lines = add.unwrap_or_default();
         let same = |group: &Group| {
             group.route == route
+                && group.earlier_octets == earlier_octets
                 && group.prepend.strip_suffix(trace).is_some_and(|added| added == lines)
         };
         match self.groups.iter_mut().find(|group| same(group)) {
@@ -113,6 +129,7 @@ impl Plan {
                 route,
                 prepend: [lines, trace].concat(),
                 recipients: vec![recipient],
+                earlier_octets,
             }),
         }
     }
@@ -131,7 +148,7 @@ mod tests {
         for (recipient, route, add) in
             [(0, 1, None), (1, 2, None), (2, 1, mark), (3, 1, None), (4, 1, mark)]
         {
-            plan.add(recipient, RouteId(route), b"Received: x\r\n", add);
+            plan.add(recipient, RouteId(route), b"Received: x\r\n", add, None);
         }
         let groups: Vec<_> =
             plan.groups.iter().map(|group| (group.route.0, group.recipients.clone())).collect();

@@ -103,8 +103,20 @@ pub(super) struct RouteState {
     /// In the order in which they must be answered.
     pub deliveries: VecDeque<Box<Delivery>>,
     pub questions: VecDeque<Box<Question>>,
+    /// Deliveries of which the next hop at an address may have taken a part.
+    pub interrupted: Vec<Interruption>,
     /// Where it lies among the deadlines.
     pub entry: Option<Tick>,
+}
+
+/// A delivery that waits until the next hop that may have it can be asked.
+#[derive(Debug)]
+pub(super) struct Interruption {
+    /// The place of its address.
+    pub address: usize,
+    pub delivery: Box<Delivery>,
+    /// It was not tried yet.
+    pub at_once: bool,
 }
 
 /// A plan that is being carried out.
@@ -138,7 +150,8 @@ impl RouteState {
         let delivery = self.deliveries.front().map(|one| one.attempts.until);
         let question = self.questions.front().map(|one| one.attempts.until);
         let tries = self.addresses.iter().filter_map(AddressState::next_try);
-        tries.chain(delivery).chain(question).min()
+        let interrupted = self.interrupted.iter().map(|one| one.delivery.attempts.until);
+        tries.chain(delivery).chain(question).chain(interrupted).min()
     }
 }
 
@@ -190,7 +203,7 @@ impl Relay {
 
     /// Carries a plan out.
     pub fn start(&mut self, ticket: Ticket, plan: Plan, now: Tick) {
-        let Plan { id, envelope, body, groups } = plan;
+        let Plan { id, envelope, body, groups, naming } = plan;
         if groups.is_empty() {
             return self.effects.push_back(RelayEffect::Done(ticket, Vec::new()));
         }
@@ -215,6 +228,9 @@ impl Relay {
                 outcomes: vec![None; group.recipients.len()],
                 group,
                 body: Arc::clone(&body),
+                naming,
+                interrupted: None,
+                sent_again: false,
                 attempts: Attempts::until(now + HOP_DELIVERY_TIMEOUT),
             };
             self.deliver(delivery, now);
@@ -392,6 +408,7 @@ impl Relay {
 
     /// Gives the work that waits to connections, until there is none of the one or the other.
     pub(super) fn fill(&mut self, route: usize, now: Tick) {
+        self.ask_again(route, now);
         while let Some(work) = self.next_waiting(route) {
             let way = self.way(route, &work);
             if let (Way::Idle(_) | Way::New(_), Work::Question(_)) = (&way, &work) {
@@ -417,6 +434,21 @@ impl Relay {
             }
         }
         self.schedule_route(route);
+    }
+
+    /// Next hops that may have a message are asked as soon as they can be reached.
+    fn ask_again(&mut self, route: usize, now: Tick) {
+        let state = &mut self.states[route];
+        let RouteState { addresses, connections, interrupted, .. } = state;
+        let mut room = HOP_CONNECTIONS_MAX.saturating_sub(*connections);
+        let ready = interrupted.extract_if(.., |one| {
+            let now = room > 0 && (one.at_once || addresses[one.address].is_up());
+            room -= usize::from(now);
+            now
+        });
+        for Interruption { address, delivery, .. } in ready.collect::<Vec<_>>() {
+            self.connect(route, address, Some(Work::Delivery(delivery)), false, now);
+        }
     }
 
     /// How work gets on: over the first address that can be reached, as far as is known. Those that
@@ -461,6 +493,9 @@ impl Relay {
         while let Some(question) = state.questions.pop_front_if(|one| one.attempts.until <= now) {
             late.push(Work::Question(question));
         }
+        let until = |one: &mut Interruption| one.delivery.attempts.until <= now;
+        let asked = state.interrupted.extract_if(.., until);
+        late.extend(asked.map(|one| Work::Delivery(one.delivery)));
         for work in late {
             let reply = work.attempts().failure.clone();
             self.give_up(work, &reply.unwrap_or(replies::NEXT_HOP_BUSY), now);
@@ -481,6 +516,7 @@ impl Relay {
     pub(super) fn give_up(&mut self, work: Work, reply: &Reply, now: Tick) {
         match work {
             Work::Delivery(mut delivery) => {
+                delivery.leave_unknown(reply);
                 delivery.fail_rest(reply);
                 self.finished(*delivery);
             }

@@ -4,9 +4,11 @@ mod faults;
 mod health;
 mod offers;
 mod questions;
+mod recall;
 mod sealed;
 
 use super::*;
+use crate::ledger::Secret;
 use crate::now::Tick;
 use crate::policy::{ClassId, RouteId};
 use crate::tls::{ClientTls, HopTrust, TlsFacts};
@@ -40,6 +42,8 @@ struct Bench {
     tls_fails: bool,
     /// TLS comes before the banner.
     begins_sealed: bool,
+    /// Next hops may have what is handed on from an earlier run: so many octets.
+    earlier_octets: Option<u64>,
 }
 
 /// A next hop.
@@ -153,6 +157,7 @@ impl Bench {
             by_hand: None,
             tls_fails: false,
             begins_sealed: false,
+            earlier_octets: None,
         }
     }
 
@@ -172,8 +177,10 @@ impl Bench {
         let envelope = Envelope { recipients: recipients.collect(), ..message.envelope.clone() };
         let mut plan = Plan::new("a-1".to_owned(), Arc::new(envelope), Arc::clone(&message.body));
         for (recipient, local_part) in local_parts.iter().enumerate() {
-            plan.add(recipient, route_of(local_part), b"Received: x\r\n", None);
+            let route = route_of(local_part);
+            plan.add(recipient, route, b"Received: x\r\n", None, self.earlier_octets);
         }
+        plan.naming = Some(Secret::new([7; 32]).naming("a-1"));
         self.plans += 1;
         let ticket = Ticket(self.plans);
         self.relay.start(ticket, plan, self.now);

@@ -2,6 +2,7 @@
 
 use super::plan::{Envelope, Group, Outcome};
 use super::probe::Key;
+use crate::ledger::Naming;
 use crate::now::Tick;
 use crate::policy::RouteId;
 use crate::wire::{Body, BodyKind, Reply};
@@ -27,7 +28,26 @@ pub(super) struct Delivery {
     pub body: Arc<Body>,
     /// What is known for good of each recipient of the group.
     pub outcomes: Vec<Option<Outcome>>,
+    /// What its transactions are named by with next hops that offer RESUME.
+    pub naming: Option<Naming>,
+    /// The transaction that was lost with its connection behind the last octet of the message.
+    pub interrupted: Option<Interrupted>,
+    /// A next hop that was asked for it had nothing of it, and got it once more.
+    pub sent_again: bool,
     pub attempts: Attempts,
+}
+
+/// A transaction whose reply was lost: the next hop may have the message.
+#[derive(Clone, Debug)]
+pub(super) struct Interrupted {
+    /// Its id, without angle brackets.
+    pub transid: Box<str>,
+    /// Octets of the message with the lines on top of it.
+    pub octets: u64,
+    /// PRDR was asked for.
+    pub prdr: bool,
+    /// Places in the group whose RCPT was accepted, as far as that is known, in their order.
+    pub places: Vec<usize>,
 }
 
 /// A recipient that a next hop is asked about.
@@ -106,6 +126,25 @@ impl Delivery {
     pub fn fail_rest(&mut self, reply: &Reply) {
         for outcome in &mut self.outcomes {
             outcome.get_or_insert_with(|| Outcome::Failed(reply.clone()));
+        }
+    }
+
+    /// The addresses of the recipients at these places.
+    pub fn addresses(&self, places: &[usize]) -> impl Iterator<Item = &[u8]> {
+        places.iter().map(|place| {
+            let recipient = &self.envelope.recipients[self.group.recipients[*place]];
+            &*recipient.address
+        })
+    }
+
+    /// Nobody can be asked what became of a transaction that the next hop may have.
+    pub fn leave_unknown(&mut self, reply: &Reply) {
+        let all = self.group.earlier_octets.take().map(|_| self.open().collect());
+        let places = self.interrupted.take().map(|one| one.places).or(all);
+        for place in places.into_iter().flatten() {
+            if let Some(outcome) = self.outcomes.get_mut(place) {
+                outcome.get_or_insert_with(|| Outcome::Unknown(reply.clone()));
+            }
         }
     }
 

@@ -7,7 +7,6 @@ use super::joint::joint;
 use super::recording::Recording;
 use super::trace::Trace;
 use super::{Ask, Effect, Listener, Mixed, Session, State, Tables};
-use crate::ledger::{CopyState, Told};
 use crate::now::{Now, Tick};
 use crate::policy::{Action, ClassId, RouteId, Verdict};
 use crate::relay::{Envelope, Outcome, Plan};
@@ -47,7 +46,7 @@ pub(super) struct Decision {
     /// The header lines that classes add, each once.
     adds: SmallVec<[Box<[u8]>; 1]>,
     /// What the relay has said of each recipient, if it was asked.
-    outcomes: Vec<Option<Outcome>>,
+    pub(super) outcomes: Vec<Option<Outcome>>,
     /// What the ledger knows of it.
     pub(super) recording: Option<Box<Recording>>,
     /// Copies that a next hop refused were laid aside; that is done once.
@@ -99,14 +98,20 @@ impl Decision {
         self.outcomes.iter().any(Option::is_some)
     }
 
-    /// Where each recipient's copy is now, for the record.
-    pub fn copy_states(&self) -> Vec<CopyState> {
-        let state = |outcome: &Option<Outcome>| match outcome {
-            Some(Outcome::Delivered) => CopyState::Done(Told::from(&replies::MESSAGE_ACCEPTED)),
-            Some(Outcome::Unknown(_)) => CopyState::Unknown,
-            Some(Outcome::Failed(_)) | None => CopyState::NotSent,
-        };
-        self.outcomes.iter().map(state).collect()
+    /// The octets of a recipient's copy, as the next hop has them from an earlier try, or gets them.
+    pub fn copy_octets(&self, recipient: usize) -> Option<u64> {
+        let copy = self.copies.iter().find(|copy| copy.recipient == recipient)?;
+        let body = self.body.as_ref()?;
+        let added = copy.add.and_then(|place| self.adds.get(place)).map_or(0, |line| line.len());
+        let own = (added + self.trace.len()) as u64 + body.content_octets();
+        Some(copy.earlier_octets.unwrap_or(own))
+    }
+
+    /// A next hop may have this recipient's copy, of so many octets, by an earlier try.
+    pub fn was_handed_on_earlier(&mut self, recipient: usize, octets: u64) {
+        if let Some(copy) = self.copies.iter_mut().find(|copy| copy.recipient == recipient) {
+            copy.earlier_octets = Some(octets);
+        }
     }
 }
 
@@ -129,6 +134,8 @@ struct Copy {
     route: RouteId,
     /// The place of a header line in the decision's list.
     add: Option<usize>,
+    /// The octets of a copy that the next hop may have by an earlier try.
+    earlier_octets: Option<u64>,
 }
 
 impl Fate {
@@ -264,7 +271,7 @@ impl Session {
                 (recipient.class, verdict, add)
             });
             decision.lines[index] = verdict.place.map(|place| place.line);
-            let copy = |route: RouteId| Copy { recipient: index, route, add };
+            let copy = |route| Copy { recipient: index, route, add, earlier_octets: None };
             let fate = match verdict.action {
                 _ if decision.gone.contains(&index) => Fate::Deferred(replies::MAILBOX_GONE),
                 Action::Accept { route } => {
@@ -297,7 +304,7 @@ impl Session {
         if let (Mixed::Quarantine, Some(route)) = (self.listener.mixed, self.listener.quarantine) {
             for (recipient, fate) in fates.iter_mut().enumerate() {
                 if !fate.is_accepted() {
-                    copies.push(Copy { recipient, route, add: None });
+                    copies.push(Copy { recipient, route, add: None, earlier_octets: None });
                     *fate = Fate::Quarantined;
                 }
             }
@@ -321,8 +328,9 @@ impl Session {
         let mut plan = Plan::new(id, Arc::clone(&decision.envelope), Arc::clone(body));
         for copy in &copies {
             let add = copy.add.and_then(|place| decision.adds.get(place)).map(|line| &**line);
-            plan.add(copy.recipient, copy.route, &decision.trace, add);
+            plan.add(copy.recipient, copy.route, &decision.trace, add, copy.earlier_octets);
         }
+        plan.naming = self.shared.ledger.as_ref().and_then(|line| decision.naming(line));
         // What was answered so far goes out before the wait.
         self.flush(now);
         self.effects.push_back(Effect::Ask(Ask::Relay(plan)));
@@ -361,7 +369,7 @@ impl Session {
         for (recipient, fate) in fates.iter_mut().enumerate() {
             if !fate.is_accepted() {
                 *fate = Fate::Quarantined;
-                copies.push(Copy { recipient, route, add: None });
+                copies.push(Copy { recipient, route, add: None, earlier_octets: None });
             }
         }
         self.hand_on(decision, now);

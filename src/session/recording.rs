@@ -12,8 +12,8 @@ use super::final_reply::ReplyForm;
 use super::{Answer, Ask, Connection, Effect, Intake, ResumeLevel, Session, State};
 use crate::ledger::{
     self, Begun, Content, ContentDigest, CopyState, Form, Holder, Identity, IdentityKey, Key,
-    Known, Level, MailRuling, Outcome, Phase, Recalled, Recognised, Record, Repeated, Request,
-    Secret, Told, Transfer, folded_rcpt, rules,
+    Known, Level, MailRuling, Naming, Outcome, Phase, Recalled, Recognised, Record, Repeated,
+    Request, Secret, Told, Transfer, folded_rcpt, rules,
 };
 use crate::now::Now;
 use crate::policy::{ClassId, RouteId};
@@ -47,6 +47,8 @@ pub(super) struct Recording {
     resumed: Option<Resumed>,
     /// Earlier copies were asked for already.
     looked_up: bool,
+    /// The trace id of the earlier transaction whose copies next hops may have.
+    named_after: Option<Box<str>>,
 }
 
 /// What a transaction goes on with.
@@ -104,6 +106,25 @@ impl Transaction {
     }
 }
 
+impl Decision {
+    /// A next hop may have this recipient's copy, by a transaction that was named after an earlier one
+    /// of ours. This one then goes on under that name; another earlier one is not asked for.
+    fn ask_for_earlier(&mut self, place: usize, trace_id: Box<str>, octets: u64) {
+        let Some(recording) = &mut self.recording else { return };
+        let named = recording.named_after.get_or_insert(trace_id.clone());
+        if *named == trace_id {
+            recording.record.trace_id = trace_id;
+            self.was_handed_on_earlier(place, octets);
+        }
+    }
+
+    /// What the transactions with next hops are named by.
+    pub(super) fn naming(&self, line: &LedgerLine) -> Option<Naming> {
+        let recording = self.recording.as_ref()?;
+        Some(line.secret.naming(&recording.record.trace_id))
+    }
+}
+
 impl Question {
     /// Whether the answer is waited for though the client is gone.
     pub fn outlives_client(&self) -> bool {
@@ -141,6 +162,27 @@ impl Recording {
             copy: CopyState::NotSent,
             superseded: false,
         });
+    }
+
+    /// The recipients that were accepted, in their order.
+    fn accepted(&mut self) -> impl Iterator<Item = &mut ledger::Recipient> {
+        self.record.recipients.iter_mut().filter(|one| one.is_accepted())
+    }
+
+    /// Notes where the copies are, the relay having answered.
+    fn note_outcomes(&mut self, outcomes: &[Option<relay::Outcome>]) {
+        for (recipient, outcome) in self.accepted().zip(outcomes) {
+            recipient.copy = match (&recipient.copy, outcome) {
+                (CopyState::Done(_), _) => continue,
+                (_, Some(relay::Outcome::Delivered)) => {
+                    CopyState::Done(Told::from(&replies::MESSAGE_ACCEPTED))
+                }
+                (CopyState::Sent(octets), Some(relay::Outcome::Unknown(_))) => {
+                    CopyState::Unknown(*octets)
+                }
+                _ => CopyState::NotSent,
+            };
+        }
     }
 
     /// Where content goes that is to be kept.
@@ -317,6 +359,7 @@ impl Session {
             level,
             resumed: None,
             looked_up: false,
+            named_after: None,
         })
     }
 
@@ -624,14 +667,16 @@ impl Session {
     /// The verdicts are known: the intent is made durable before anything is handed on. Without a
     /// ledger for this message that is at once.
     pub(super) fn intend(&mut self, mut decision: Box<Decision>, now: Now) {
-        let copies = decision.copies_for();
-        let Some(recording) = decision.recording.as_mut().filter(|_| !copies.is_empty()) else {
+        let octets: Vec<Option<u64>> = (0..decision.envelope.recipients.len())
+            .map(|place| decision.copy_octets(place))
+            .collect();
+        let some = octets.iter().any(Option::is_some);
+        let Some(recording) = decision.recording.as_mut().filter(|_| some) else {
             return self.hand_on(decision, now);
         };
-        let accepted = recording.record.recipients.iter_mut().filter(|one| one.is_accepted());
-        for (place, recipient) in accepted.enumerate() {
-            if copies.contains(&place) {
-                recipient.copy = CopyState::Sent;
+        for (recipient, octets) in recording.accepted().zip(octets) {
+            if let Some(octets) = octets {
+                recipient.copy = CopyState::Sent(octets);
             }
         }
         recording.record.phase = Phase::Intent;
@@ -668,6 +713,10 @@ impl Session {
             return self.commit(decision, replies, now);
         }
         for (place, known) in known.each.into_iter().enumerate() {
+            if let Some(Known::Unknown { trace_id, octets }) = known {
+                decision.ask_for_earlier(place, trace_id, octets);
+                continue;
+            }
             let (fate, copy) = match known {
                 Some(Known::Done(told)) => match told.reply() {
                     Some(reply) => (Fate::Known(reply), CopyState::Done(told)),
@@ -677,16 +726,11 @@ impl Session {
                     Some(reply) => (Fate::from_refusal(reply), CopyState::NotSent),
                     None => continue,
                 },
-                Some(Known::Unknown(_)) | None => continue,
+                Some(Known::Unknown { .. }) | None => continue,
             };
             decision.settle_without_copy(place, fate);
             if let Some(recording) = decision.recording.as_mut()
-                && let Some(recipient) = recording
-                    .record
-                    .recipients
-                    .iter_mut()
-                    .filter(|one| one.is_accepted())
-                    .nth(place)
+                && let Some(recipient) = recording.accepted().nth(place)
             {
                 recipient.copy = copy;
             }
@@ -701,17 +745,12 @@ impl Session {
     pub(super) fn commit(&mut self, mut decision: Box<Decision>, replies: Vec<Reply>, now: Now) {
         let worth_it =
             |recording: &Recording| recording.named || recording.record.phase == Phase::Intent;
-        let accepted = decision.copy_states();
-        let block_begun = decision.block_begun;
-        let Some(recording) = decision.recording.as_mut().filter(|one| worth_it(one)) else {
+        let Decision { outcomes, recording, block_begun, .. } = &mut *decision;
+        let block_begun = *block_begun;
+        let Some(recording) = recording.as_mut().filter(|one| worth_it(one)) else {
             return self.give(decision, &replies, now);
         };
-        let recipients = recording.record.recipients.iter_mut().filter(|one| one.is_accepted());
-        for (recipient, copy) in recipients.zip(accepted) {
-            if !matches!(recipient.copy, CopyState::Done(_)) {
-                recipient.copy = copy;
-            }
-        }
+        recording.note_outcomes(outcomes);
         // The stored form of a block is all of it, its 353 included.
         let begins = replies::BLOCK_BEGINS;
         let first = block_begun.then_some(&begins);

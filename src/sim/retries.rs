@@ -47,13 +47,16 @@ pub enum Weather {
     Cuts,
     /// Those of next hops are, too.
     Hops,
+    /// So it is with next hops that offer RESUME.
+    Chain,
     /// The process dies as well, disks are slow and fail, the clock is set.
     Everything,
 }
 
 impl Weather {
     /// All of them.
-    pub const ALL: [Weather; 3] = [Weather::Cuts, Weather::Hops, Weather::Everything];
+    pub const ALL: [Weather; 4] =
+        [Weather::Cuts, Weather::Hops, Weather::Chain, Weather::Everything];
 }
 
 impl Report {
@@ -110,6 +113,9 @@ fn world(seed: u64, weather: Weather) -> World {
     for line in ["late450=end:450 4.2.0 busy", "late550=end:550 5.2.0 no", "slow*=late:1500"] {
         script.add(line).expect("the scenario's own script");
     }
+    if weather == Weather::Chain || weather == Weather::Everything && chance.bool() {
+        script.offers.add("RESUME").expect("a sink can offer it");
+    }
     let script = Arc::new(script);
     let sinks = protocols.into_iter().zip(1..).map(|(protocol, port)| Sink {
         address: address(port),
@@ -131,7 +137,9 @@ fn world(seed: u64, weather: Weather) -> World {
     let calm = Faults { latency_us_max: 30_000, client_lost: 10, ..Faults::default() };
     let faults = match weather {
         Weather::Cuts => Faults { disk_us_max: 10_000, ..calm },
-        Weather::Hops => Faults { connect_fails: 50, hop_lost: 30, disk_us_max: 10_000, ..calm },
+        Weather::Hops | Weather::Chain => {
+            Faults { connect_fails: 50, hop_lost: 30, disk_us_max: 10_000, ..calm }
+        }
         Weather::Everything => Faults {
             connect_fails: 20,
             hop_lost: 10,
@@ -241,6 +249,13 @@ mod tests {
     #[test]
     fn nothing_lost_nothing_twice_when_next_hops_vanish() {
         run_all(Weather::Hops, 250);
+    }
+
+    /// From end to end: what becomes of a message is asked for, by clients and by us.
+    #[test]
+    fn nothing_twice_when_next_hops_that_offer_resume_vanish() {
+        let report = run_all(Weather::Chain, 250);
+        assert_eq!(report.duplicates_named, 0);
     }
 
     #[test]

@@ -194,9 +194,9 @@ fn write_record(record: &Record, out: &mut String) -> std::fmt::Result {
     for recipient in &record.recipients {
         let copy = match &recipient.copy {
             CopyState::NotSent => "not sent".to_owned(),
-            CopyState::Sent => "sent".to_owned(),
+            CopyState::Sent(octets) => format!("sent, {octets} octets"),
             CopyState::Done(told) => format!("done: {}", shown(told)),
-            CopyState::Unknown => "unknown".to_owned(),
+            CopyState::Unknown(octets) => format!("unknown, {octets} octets were sent"),
         };
         let address = recipient.address.escape_ascii();
         writeln!(out, "rcpt        <{address}> {}; {copy}", shown(&recipient.reply))?;

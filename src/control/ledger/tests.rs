@@ -52,7 +52,7 @@ impl Asker {
         let key = secret.transaction(identity, id.to_string().as_bytes());
         let trace_id = format!("t-{id}").into();
         let mut record = sample::record(&["a@x"]);
-        record.recipients[0].copy = CopyState::Sent;
+        record.recipients[0].copy = CopyState::Sent(20);
         Record { key: Some(key), identity, trace_id, phase: Phase::Open, ..record }
     }
 
@@ -571,7 +571,7 @@ fn resume_last(folder: &Path) -> u64 {
             Answer::Begun(Begun::GoOn { recorded: true }) => note(folder, "delivered", last),
             Answer::Begun(Begun::Known(known)) => {
                 use crate::ledger::Known;
-                assert!(matches!(known.each[..], [Some(Known::Unknown(_))]));
+                assert!(matches!(known.each[..], [Some(Known::Unknown { .. })]));
                 note(folder, "delivered", last);
             }
             other => panic!("{other:?}"),

@@ -254,7 +254,7 @@ impl Keeper {
         };
         self.counts.hits += 1;
         self.counts.duplicates_prevented += count(|known| matches!(known, Known::Done(_)));
-        self.counts.unknown_redelivered += count(|known| matches!(known, Known::Unknown(_)));
+        self.counts.unknown_redelivered += count(|known| matches!(known, Known::Unknown { .. }));
         self.counts.replays_answered += u64::from(whole.is_some());
         let recognised = Box::new(Recognised { whole, each });
         self.answer_live(id, Answer::Begun(Begun::Known(recognised)));
@@ -263,7 +263,7 @@ impl Keeper {
     /// Checkpoint 5, (2): before the first octet goes to a next hop it is written which recipients do.
     fn write_intent(&mut self, id: LiveId, now: Tick) {
         let Some(live) = self.live.get_mut(&id) else { return };
-        let handed_on = live.record.accepted().any(|one| one.copy == CopyState::Sent);
+        let handed_on = live.record.accepted().any(|one| matches!(one.copy, CopyState::Sent(_)));
         if live.unkept || !handed_on || !self.has_names(id) {
             let recorded = !handed_on;
             return self.answer_live(id, Answer::Begun(Begun::GoOn { recorded }));

@@ -73,7 +73,7 @@ fn with_content(mut record: Record) -> Record {
 }
 
 fn sent(mut record: Record) -> Record {
-    record.recipients.iter_mut().for_each(|one| one.copy = CopyState::Sent);
+    record.recipients.iter_mut().for_each(|one| one.copy = CopyState::Sent(20));
     record
 }
 
@@ -503,7 +503,7 @@ fn a_retry_waits_for_a_commit_that_has_lost_its_client() {
     world.later(limits::LEDGER_COMMIT_MAX);
     match world.answer_to(holder(4)) {
         Some(Answer::Begun(Begun::Known(known))) => {
-            assert!(matches!(known.each[..], [Some(Known::Unknown(_))]));
+            assert!(matches!(known.each[..], [Some(Known::Unknown { .. })]));
         }
         other => panic!("{other:?}"),
     }
@@ -618,7 +618,10 @@ fn a_86_after_a_crash_an_intent_is_unknown_and_what_was_done_is_spared() {
     let known = world.known(2, &record);
     assert_eq!(
         known.each,
-        [Some(Known::Done(told("250 taken"))), Some(Known::Unknown(record.trace_id.clone()))]
+        [
+            Some(Known::Done(told("250 taken"))),
+            Some(Known::Unknown { trace_id: record.trace_id.clone(), octets: 20 })
+        ]
     );
     assert_eq!(world.begin(2, record.clone(), false), GO_ON);
     assert_eq!(world.commit(2, ended(record.clone(), Form::Smtp, &["250 ok"])), RECORDED);
@@ -645,7 +648,7 @@ fn a_86_without_an_id_a_crash_makes_outcomes_unconfirmed() {
     let mut world = World::new();
     assert_eq!(world.begin(1, message.clone(), true), GO_ON);
     world.crash();
-    assert!(matches!(world.known(2, &message).each[..], [Some(Known::Unknown(_))]));
+    assert!(matches!(world.known(2, &message).each[..], [Some(Known::Unknown { .. })]));
     let mut world = World::new();
     world.whole_unnamed(1, &message, Form::Smtp, &["250 ok"]);
     world.crash();
@@ -997,7 +1000,7 @@ fn content_that_came_whole_is_committed_after_a_crash_without_its_client() {
         assert_eq!(world.load(2, 0).unwrap().len(), 17);
         match world.begin(2, record.clone(), true) {
             Some(Answer::Begun(Begun::Known(known))) => {
-                assert!(handed_on && matches!(known.each[..], [Some(Known::Unknown(_))]));
+                assert!(handed_on && matches!(known.each[..], [Some(Known::Unknown { .. })]));
             }
             other => assert_eq!((handed_on, other), (false, GO_ON)),
         }

@@ -1,6 +1,6 @@
 //! Command lines for next hops.
 
-use super::envelope::Step;
+use super::envelope::{Step, Talk};
 use super::{Delivery, Hop};
 use crate::limits::{HOP_XCLIENT_OCTETS, ORCPT_OCTETS};
 use crate::relay::offers::Attributes;
@@ -23,14 +23,19 @@ impl Hop {
         &self,
         step: Step,
         delivery: &Delivery,
-        prdr: bool,
+        talk: &Talk,
         out: &mut Vec<u8>,
     ) {
         match step {
             Step::Reset => out.extend_from_slice(b"RSET"),
             Step::Data => out.extend_from_slice(b"DATA"),
             Step::Verify => out.extend_from_slice(VERIFY),
-            Step::Mail => self.write_mail(delivery, prdr, out),
+            Step::Resume => {
+                out.extend_from_slice(b"RESUME");
+                let transid = talk.named.as_ref().map(|named| named.transid.as_bytes());
+                write_transid(b" ", transid, out);
+            }
+            Step::Mail => self.write_mail(delivery, talk, out),
             Step::Rcpt(place) => self.write_rcpt(delivery, place, out),
         }
         out.extend_from_slice(b"\r\n");
@@ -60,12 +65,15 @@ impl Hop {
     }
 
     /// MAIL with the parameters that the next hop offers.
-    fn write_mail(&self, delivery: &Delivery, prdr: bool, out: &mut Vec<u8>) {
+    ///
+    /// draft-fanf-smtp-rfc1845bis-01 2.9: the MAIL of a resume is the first one but for TRANSOFF. So
+    /// one with a name tells no size: it may be asked for by a message with other lines on top.
+    fn write_mail(&self, delivery: &Delivery, talk: &Talk, out: &mut Vec<u8>) {
         let envelope = &*delivery.envelope;
         out.extend_from_slice(b"MAIL FROM:<");
         out.extend_from_slice(&envelope.reverse_path);
         out.push(b'>');
-        if self.offers.has.size {
+        if self.offers.has.size && talk.named.is_none() {
             out.extend_from_slice(format!(" SIZE={}", delivery.octets()).as_bytes());
         }
         // RFC 6152 3: without the extension nothing can be said of 8-bit content. It is passed on as
@@ -82,7 +90,7 @@ impl Hop {
         if envelope.requiretls {
             out.extend_from_slice(b" REQUIRETLS");
         }
-        if prdr {
+        if talk.prdr {
             out.extend_from_slice(b" PRDR");
         }
         if self.offers.has.dsn {
@@ -92,6 +100,10 @@ impl Hop {
                 Some(Ret::Headers) => b" RET=HDRS",
             });
             write_value(b" ENVID=", envelope.envid.as_deref(), out);
+        }
+        if let Some(named) = &talk.named {
+            write_transid(b" TRANSID=", Some(named.transid.as_bytes()), out);
+            out.extend_from_slice(format!(" TRANSOFF={}", named.offset).as_bytes());
         }
     }
 }
@@ -140,6 +152,15 @@ fn write_notify(notify: Option<Notify>, out: &mut Vec<u8>) {
     let wanted: Vec<&str> = wishes.iter().filter(|wish| wish.0).map(|wish| wish.1).collect();
     let list = if wanted.is_empty() { "NEVER".to_owned() } else { wanted.join(",") };
     out.extend_from_slice(list.as_bytes());
+}
+
+fn write_transid(name: &[u8], transid: Option<&[u8]>, out: &mut Vec<u8>) {
+    if let Some(transid) = transid {
+        out.extend_from_slice(name);
+        out.push(b'<');
+        out.extend_from_slice(transid);
+        out.push(b'>');
+    }
 }
 
 fn write_value(name: &[u8], value: Option<&[u8]>, out: &mut Vec<u8>) {

@@ -1,7 +1,7 @@
 //! MAIL and RCPT: a group is offered to the next hop, in as many transactions as that one allows.
 
 use super::commands::is_answer_to_verify;
-use super::{Hop, HopEffect, OUT_OF_STEP, State, Tls, Turn, told};
+use super::{Hop, HopEffect, OUT_OF_STEP, State, Tls, Turn, deferred, told};
 use crate::relay::route::Protocol;
 use crate::relay::work::{Delivery, Work};
 use crate::wire::{Enhanced, Kind, Reply, replies};
@@ -9,16 +9,18 @@ use crate::wire::{Enhanced, Kind, Reply, replies};
 /// The commands of an envelope, and how far they were answered.
 #[derive(Debug)]
 pub(super) struct Talk {
-    steps: Vec<Step>,
-    answered: usize,
+    pub(super) steps: Vec<Step>,
+    pub(super) answered: usize,
     sender_refused: bool,
     /// Places in the group.
-    accepted: Vec<usize>,
+    pub(super) accepted: Vec<usize>,
     refused: Vec<(usize, Reply)>,
     /// The body goes by BDAT, and not by DATA.
-    chunked: bool,
-    /// The next hop was asked for PRDR.
-    prdr: bool,
+    pub(super) chunked: bool,
+    /// The next hop is asked for PRDR.
+    pub(super) prdr: bool,
+    /// The name of the transaction, with a next hop that offers RESUME.
+    pub(super) named: Option<Named>,
     /// The connection had a transaction before.
     reused: bool,
     /// Everybody was refused, so nothing of the message is to leave; whether each reply was given to
@@ -29,6 +31,8 @@ pub(super) struct Talk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Reset,
+    /// RESUME: what became of the transaction?
+    Resume,
     Mail,
     /// The recipient at this place of the group.
     Rcpt(usize),
@@ -37,7 +41,34 @@ pub(super) enum Step {
     Data,
 }
 
+/// The name of a transaction.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    /// The id, without angle brackets.
+    pub transid: Box<str>,
+    /// Octets of the message with the lines on top of it.
+    pub octets: u64,
+    /// Octets of it that the next hop has: none, or all.
+    pub offset: u64,
+}
+
 impl Talk {
+    /// Nothing is answered yet.
+    pub(super) fn new(steps: Vec<Step>, prdr: bool, named: Option<Named>, reused: bool) -> Talk {
+        Talk {
+            chunked: steps.last() == Some(&Step::Verify),
+            steps,
+            answered: 0,
+            sender_refused: false,
+            accepted: Vec::new(),
+            refused: Vec::new(),
+            prdr,
+            named,
+            reused,
+            confirming: false,
+        }
+    }
+
     fn nobody(&self) -> bool {
         self.sender_refused || self.accepted.is_empty()
     }
@@ -52,7 +83,8 @@ impl Talk {
 impl Hop {
     /// Begins with a group, or goes on with those of it whose outcome is not known.
     pub(super) fn deliver(&mut self, mut delivery: Box<Delivery>, turn: &mut Turn<'_>) {
-        if let Some(reply) = self.refusal(&delivery, turn) {
+        let asks = delivery.interrupted.is_some();
+        if let Some(reply) = self.refusal(&delivery, turn).filter(|_| !asks) {
             delivery.fail_rest(&reply);
             self.rest(turn);
             return turn.effects.push(HopEffect::Finished(delivery));
@@ -66,7 +98,10 @@ impl Hop {
         if self.must_introduce(&delivery, turn) {
             return self.introduce(delivery, turn);
         }
-        self.offer(delivery, turn);
+        match asks {
+            true => self.recall(delivery, turn),
+            false => self.offer(delivery, turn),
+        }
     }
 
     /// Why the message cannot go over this connection, if it cannot: nothing of it is sent then.
@@ -91,44 +126,41 @@ impl Hop {
         too_big.then_some(Reply::new(552, 3, 4, "message too big for next hop"))
     }
 
-    fn offer(&mut self, delivery: Box<Delivery>, turn: &mut Turn<'_>) {
+    pub(super) fn offer(&mut self, mut delivery: Box<Delivery>, turn: &mut Turn<'_>) {
         // RFC 9422 4.2: no more RCPTs in one transaction than the server has said.
         let most = self.offers.recipients_max.unwrap_or(usize::MAX);
         let places: Vec<usize> = delivery.open().take(most).collect();
-        let reused = std::mem::replace(&mut self.used, true);
-        self.transactions += 1;
-        let plain = delivery.body.is_plain() && !reused;
-        let chunked = self.offers.has.chunking && (plain || delivery.is_binary());
         // A single recipient has a single reply in any case.
         let prdr = self.protocol == Protocol::Smtp && self.offers.has.prdr && places.len() > 1;
-        let mut steps = Vec::with_capacity(places.len() + 3);
+        if self.has_it_perhaps(&mut delivery, &places, prdr, turn) {
+            return self.recall(delivery, turn);
+        }
+        let named = self.name(&delivery, &places, turn);
+        let reused = std::mem::replace(&mut self.used, true);
+        self.transactions += 1;
+        let plain = delivery.body.is_plain() && !reused && named.is_none();
+        let chunked = self.offers.has.chunking && (plain || delivery.is_binary());
         // Whatever the last transaction has left behind is cleared.
-        steps.extend(reused.then_some(Step::Reset));
-        steps.push(Step::Mail);
-        steps.extend(places.into_iter().map(Step::Rcpt));
-        steps.push(if chunked { Step::Verify } else { Step::Data });
-        let talk = Talk {
-            steps,
-            answered: 0,
-            sender_refused: false,
-            accepted: Vec::new(),
-            refused: Vec::new(),
-            chunked,
-            prdr,
-            reused,
-            confirming: false,
-        };
+        let mut steps: Vec<Step> = reused.then_some(Step::Reset).into_iter().collect();
+        steps.extend(envelope_steps(&places, chunked));
+        self.talk(delivery, Talk::new(steps, prdr, named, reused), turn);
+    }
+
+    /// Begins with the first step that is not answered.
+    pub(super) fn talk(&mut self, delivery: Box<Delivery>, talk: Talk, turn: &mut Turn<'_>) {
         // RFC 2920 3.1: MAIL, RCPT and RSET may stand anywhere in a group, DATA and VRFY at its end.
-        let now_sent = if self.offers.has.pipelining { talk.steps.len() } else { 1 };
-        self.send_steps(&talk.steps[..now_sent], &delivery, prdr, turn);
+        // draft-fanf-smtp-rfc1845bis-01 2.8: so may RESUME.
+        let steps = &talk.steps[talk.answered..];
+        let now_sent = if self.offers.has.pipelining { steps.len() } else { 1 };
+        self.send_steps(&steps[..now_sent], &delivery, &talk, turn);
         self.state = State::Envelope(delivery, talk);
         self.wait(turn.route.timeouts.command, turn);
     }
 
-    fn send_steps(&self, steps: &[Step], delivery: &Delivery, prdr: bool, turn: &mut Turn<'_>) {
+    fn send_steps(&self, steps: &[Step], delivery: &Delivery, talk: &Talk, turn: &mut Turn<'_>) {
         let mut commands = Vec::new();
         for step in steps {
-            self.write_step(*step, delivery, prdr, &mut commands);
+            self.write_step(*step, delivery, talk, &mut commands);
         }
         turn.send(commands);
     }
@@ -137,7 +169,7 @@ impl Hop {
     pub(super) fn step(
         &mut self,
         reply: &Reply,
-        delivery: Box<Delivery>,
+        mut delivery: Box<Delivery>,
         mut talk: Talk,
         turn: &mut Turn<'_>,
     ) {
@@ -145,6 +177,7 @@ impl Hop {
         match step {
             Step::Data => return self.data_answered(reply, delivery, talk, turn),
             Step::Verify => return self.verify_answered(reply, delivery, talk, turn),
+            Step::Resume => return self.recalled(reply, delivery, talk, turn),
             Step::Reset | Step::Mail | Step::Rcpt(_) => {}
         }
         let in_step = match (step, reply.kind()) {
@@ -153,6 +186,8 @@ impl Hop {
             (Step::Mail, kind) => {
                 if kind != Kind::Positive {
                     talk.sender_refused = true;
+                    // It has the message and does not know it again.
+                    delivery.leave_unknown(&deferred(&told(reply)));
                     let open: Vec<usize> = delivery.open().collect();
                     talk.refused.extend(open.into_iter().map(|place| (place, told(reply))));
                 }
@@ -169,7 +204,7 @@ impl Hop {
                 talk.refused.push((place, told(reply)));
                 true
             }
-            (Step::Data | Step::Verify, _) => false,
+            (Step::Data | Step::Verify | Step::Resume, _) => false,
         };
         if !in_step {
             self.state = State::Envelope(delivery, talk);
@@ -197,7 +232,7 @@ impl Hop {
                 self.state = State::Envelope(delivery, talk);
                 return self.broken(&OUT_OF_STEP, turn);
             }
-            self.send_steps(&[next], &delivery, talk.prdr, turn);
+            self.send_steps(&[next], &delivery, &talk, turn);
         }
         talk.confirming = talk.nobody() && matches!(next, Step::Verify | Step::Data);
         self.state = State::Envelope(delivery, talk);
@@ -241,7 +276,7 @@ impl Hop {
         talk.answered = talk.steps.len();
         talk.steps.push(Step::Reset);
         talk.confirming = true;
-        self.send_steps(&[Step::Reset], &delivery, talk.prdr, turn);
+        self.send_steps(&[Step::Reset], &delivery, &talk, turn);
         self.state = State::Envelope(delivery, talk);
         self.wait(turn.route.timeouts.command, turn);
     }
@@ -269,7 +304,7 @@ impl Hop {
                 talk.confirming = talk.nobody();
                 talk.answered = talk.steps.len();
                 talk.steps.push(Step::Data);
-                self.send_steps(&[Step::Data], &delivery, talk.prdr, turn);
+                self.send_steps(&[Step::Data], &delivery, &talk, turn);
                 self.state = State::Envelope(delivery, talk);
                 self.wait(turn.route.timeouts.command, turn);
             }
@@ -288,14 +323,14 @@ impl Hop {
     }
 
     /// The message may leave: somebody was accepted.
-    fn transfer(&mut self, mut delivery: Box<Delivery>, talk: Talk, turn: &mut Turn<'_>) {
+    fn transfer(&mut self, mut delivery: Box<Delivery>, mut talk: Talk, turn: &mut Turn<'_>) {
         if turn.more_came {
             // A reply to a message that has not left.
             self.state = State::Envelope(delivery, talk);
             return self.broken(&OUT_OF_STEP, turn);
         }
-        delivery.settle_refused(talk.refused);
-        self.send_body(delivery, talk.accepted, talk.chunked, talk.prdr, turn);
+        delivery.settle_refused(std::mem::take(&mut talk.refused));
+        self.send_body(delivery, talk, turn);
     }
 
     /// The transaction has come to its end. Those who were put off are offered again.
@@ -306,6 +341,7 @@ impl Hop {
         turn: &mut Turn<'_>,
     ) {
         delivery.settle_refused(refused);
+        delivery.interrupted = None;
         self.rest(turn);
         // A reply too many behind the last one would be taken for the next transaction's first.
         if delivery.open().next().is_none() || turn.more_came {
@@ -313,6 +349,13 @@ impl Hop {
         }
         self.deliver(delivery, turn);
     }
+}
+
+/// MAIL, RCPT for the recipients at these places, and what stands before the body.
+pub(super) fn envelope_steps(places: &[usize], chunked: bool) -> impl Iterator<Item = Step> {
+    let last = if chunked { Step::Verify } else { Step::Data };
+    let rcpts = places.iter().copied().map(Step::Rcpt);
+    std::iter::once(Step::Mail).chain(rcpts).chain([last])
 }
 
 /// Whether RCPT was put off for the number of recipients alone.

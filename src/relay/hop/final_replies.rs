@@ -3,10 +3,11 @@
 //! SMTP answers once for all, LMTP once for each (RFC 2033 4.2). With PRDR a next hop may answer once,
 //! or with 353, a reply for each, and one for the message.
 
+use super::envelope::Named;
 use super::{Hop, HopEffect, OUT_OF_STEP, State, Taken, Turn, told};
 use crate::relay::plan::Outcome;
 use crate::relay::route::Protocol;
-use crate::relay::work::Delivery;
+use crate::relay::work::{Delivery, Interrupted};
 use crate::wire::{Kind, Reply, replies};
 
 /// The replies that are awaited, and those that have come.
@@ -17,6 +18,10 @@ pub(super) struct Finals {
     /// Replies that have come for them, in the same order.
     lines: Vec<Reply>,
     form: Form,
+    /// The next hop was asked for PRDR.
+    prdr: bool,
+    /// The name of the transaction, if it has one.
+    named: Option<Named>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,17 +37,37 @@ enum Form {
 }
 
 impl Finals {
-    pub fn new(protocol: Protocol, accepted: Vec<usize>, prdr: bool) -> Finals {
+    pub fn new(
+        protocol: Protocol,
+        accepted: Vec<usize>,
+        prdr: bool,
+        named: Option<Named>,
+    ) -> Finals {
         let form = match protocol {
             Protocol::Lmtp => Form::Each,
             Protocol::Smtp if prdr => Form::OneOrBlock,
             Protocol::Smtp => Form::One,
         };
-        Finals { accepted, lines: Vec::new(), form }
+        Finals { accepted, lines: Vec::new(), form, prdr, named }
+    }
+
+    /// What is to be asked for, the replies being lost.
+    pub fn into_interrupted(self) -> Option<Interrupted> {
+        let Named { transid, octets, .. } = self.named?;
+        Some(Interrupted { transid, octets, prdr: self.prdr, places: self.accepted })
     }
 }
 
 impl Hop {
+    /// Whether the next hop may have the message, and can be asked.
+    ///
+    /// draft-fanf-smtp-rfc1845bis-01 2.12: only a connection that was lost is resumed, not one that
+    /// ended with a 421. What an earlier connection has brought there may be there in any case.
+    pub(super) fn can_be_asked(&self, finals: &Finals, taken: Taken) -> bool {
+        let may_be_there = taken == Taken::Unknown && !self.unsent;
+        finals.named.as_ref().is_some_and(|named| may_be_there || named.offset > 0)
+    }
+
     pub(super) fn final_reply(
         &mut self,
         reply: &Reply,

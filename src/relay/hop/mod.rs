@@ -3,7 +3,8 @@
 //! It goes through the files of this folder so: `greeting` brings it from the connection to the first
 //! command (banner, EHLO, STARTTLS, XCLIENT), `envelope` offers recipients, `transfer` sends the body,
 //! `final_replies` reads what became of it, for each recipient; `question` asks about a recipient
-//! without a message; `commands` writes the lines.
+//! without a message; `recall` asks what became of one whose replies were lost; `commands` writes the
+//! lines.
 //!
 //! Replies carry no mark of the command that they answer, so a reply too many would be given to the
 //! wrong message. Whatever is out of place ends the connection: a reply while nothing was asked, one
@@ -21,6 +22,7 @@ mod envelope;
 mod final_replies;
 mod greeting;
 mod question;
+mod recall;
 mod transfer;
 
 use super::board::HopOffers;
@@ -128,6 +130,9 @@ pub(super) enum HopEffect {
     Unsent(Work, Reply),
     /// TLS failed, which the route does not demand: the work may be tried without.
     Unsealed(Option<Work>),
+    /// The connection was lost behind the last octet of a message whose transaction has a name: what
+    /// became of it can be asked.
+    Interrupted(Box<Delivery>, Reply),
     /// The connection failed while something was awaited.
     Failed,
     /// The connection is of no more use; after what was sent, it is to be closed.
@@ -139,7 +144,8 @@ pub(super) enum HopEffect {
 impl HopEffect {
     /// A delivery goes back to the pool: done, or with recipients left that were put off to another
     /// transaction and have lost nothing.
-    fn hand_back(delivery: Box<Delivery>) -> HopEffect {
+    fn hand_back(mut delivery: Box<Delivery>) -> HopEffect {
+        delivery.interrupted = None;
         let done = delivery.open().next().is_none();
         match done {
             true => HopEffect::Finished(delivery),
@@ -364,6 +370,12 @@ impl Hop {
             State::Asking(question, _) => Some(Work::Question(question)),
             #[cfg(test)]
             State::Final(delivery, _) if self.sends_again => Some(Work::Delivery(delivery)),
+            State::Final(mut delivery, finals) if self.can_be_asked(&finals, taken) => {
+                delivery.interrupted = finals.into_interrupted();
+                turn.effects.push(HopEffect::Failed);
+                turn.effects.push(HopEffect::Interrupted(delivery, deferred(reply)));
+                return turn.effects.push(close);
+            }
             State::Final(delivery, finals) => {
                 turn.effects.push(HopEffect::Failed);
                 self.unanswered(delivery, finals, &deferred(reply), taken, turn);

@@ -1,5 +1,6 @@
 //! The body leaves, as slices of its blocks: by DATA in wire form, by BDAT as content.
 
+use super::envelope::Talk;
 use super::final_replies::Finals;
 use super::{Hop, HopEffect, State, Turn};
 use crate::relay::work::Delivery;
@@ -7,20 +8,25 @@ use crate::wire::{Output, Piece};
 use std::sync::Arc;
 
 impl Hop {
-    pub(super) fn send_body(
-        &mut self,
-        delivery: Box<Delivery>,
-        accepted: Vec<usize>,
-        chunked: bool,
-        prdr: bool,
-        turn: &mut Turn<'_>,
-    ) {
-        turn.effects.push(HopEffect::Send(message(&delivery, chunked)));
+    pub(super) fn send_body(&mut self, delivery: Box<Delivery>, talk: Talk, turn: &mut Turn<'_>) {
+        let is_there = talk.named.as_ref().is_some_and(|named| named.offset > 0);
+        let octets = match is_there {
+            true => Output::from(end_of(talk.chunked).to_vec()),
+            false => message(&delivery, talk.chunked),
+        };
+        turn.effects.push(HopEffect::Send(octets));
         self.unsent = true;
-        let finals = Finals::new(self.protocol, accepted, prdr);
+        let finals = Finals::new(self.protocol, talk.accepted, talk.prdr, talk.named);
         self.state = State::Final(delivery, finals);
         self.wait(turn.route.timeouts.final_reply, turn);
     }
+}
+
+/// The end of a message whose octets the next hop has already.
+///
+/// draft-fanf-smtp-rfc1845bis-01 2.10: DATA and its end mark, or BDAT 0 LAST.
+fn end_of(chunked: bool) -> &'static [u8] {
+    if chunked { b"BDAT 0 LAST\r\n" } else { b".\r\n" }
 }
 
 /// A message as it is sent: our lines on top, then the body.

@@ -5,6 +5,7 @@
 
 mod final_replies;
 mod offers;
+mod resume;
 mod script;
 mod serve;
 mod session;
@@ -29,6 +30,8 @@ pub struct Kept {
 struct Shared {
     messages: Vec<KeptMessage>,
     seen: Seen,
+    /// Transactions that RESUME can be asked for, by their ids.
+    finished: BTreeMap<String, resume::Finished>,
 }
 
 /// A message that a sink has taken.
@@ -57,6 +60,8 @@ pub struct Seen {
     pub mails: u64,
     /// RCPT commands, accepted or not.
     pub rcpts: u64,
+    /// RESUME commands.
+    pub resumes: u64,
     /// Parameters of both, by keyword in upper case; that of BODY with its value.
     pub parameters: BTreeMap<String, u64>,
 }

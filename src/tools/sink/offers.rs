@@ -16,7 +16,7 @@ pub struct OfferFault {
     line: String,
 }
 
-const KEYWORDS: [&str; 13] = [
+const KEYWORDS: [&str; 14] = [
     "PIPELINING",
     "SIZE",
     "8BITMIME",
@@ -29,6 +29,7 @@ const KEYWORDS: [&str; 13] = [
     "LIMITS",
     "STARTTLS",
     "REQUIRETLS",
+    "RESUME",
     "XCLIENT",
 ];
 

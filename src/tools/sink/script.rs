@@ -49,6 +49,8 @@ pub enum Point {
     Reset,
     /// VRFY.
     Verify,
+    /// RESUME.
+    Resume,
 }
 
 /// What a sink does in place of its reply. What the command asks for is done all the same.
@@ -74,7 +76,7 @@ pub enum Misdeed {
     "cannot read {line:?}: write LOCAL-PART=rcpt:CODE TEXT, =end:CODE TEXT, =last:CODE TEXT or \
      =late:MILLISECONDS, where a * at the end of the local-part stands for any rest; or \
      @POINT=close, stall, surplus, endless, short or say:TEXT, where POINT is banner, greeting, \
-     starttls, xclient, mail, rcpt, data, end, reset or vrfy"
+     starttls, xclient, mail, rcpt, data, end, reset, vrfy or resume"
 )]
 pub struct ScriptFault {
     line: String,
@@ -144,6 +146,7 @@ fn read_point(name: &str) -> Option<Point> {
         "end" => Point::End,
         "reset" => Point::Reset,
         "vrfy" => Point::Verify,
+        "resume" => Point::Resume,
         _ => return None,
     })
 }

@@ -5,6 +5,7 @@
 //! has not offered.
 
 use super::final_replies::{Final, final_replies, late};
+use super::resume::{Again, Finished, Name};
 use super::script::{Misdeed, Point, Script, Scripted};
 use super::{Kept, KeptMessage};
 use crate::relay::Protocol;
@@ -25,6 +26,8 @@ pub struct SinkSession {
     state: State,
     /// The line of the XCLIENT in force.
     xclient: Option<Vec<u8>>,
+    /// Offsets that RESUME has told, by id.
+    told: Vec<Name>,
     under_tls: bool,
     mails: usize,
     pending: Vec<u8>,
@@ -60,6 +63,9 @@ enum State {
     },
     /// The final reply is late.
     Late(Message),
+    /// The envelope of a transaction that has come to its end, once more; or its end mark is awaited.
+    Again(Box<Again>),
+    AgainBody(Box<(Again, Framer, Content)>),
     /// TLS is to be made; the driver was told.
     Securing {
         told: bool,
@@ -83,6 +89,11 @@ pub(super) struct Message {
     pub prdr: bool,
     pub binary: bool,
     pub malformed: bool,
+    pub name: Option<Name>,
+    /// The parameters of MAIL, without its name, and its address.
+    pub parameters: Vec<String>,
+    /// Each RCPT with its reply.
+    pub rcpts: Vec<(Vec<u8>, Reply)>,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +116,7 @@ impl SinkSession {
             lines: LineReader::default(),
             state: State::Ready,
             xclient: None,
+            told: Vec::new(),
             under_tls: false,
             mails: 0,
             pending: Vec::new(),
@@ -163,7 +175,17 @@ impl SinkSession {
         while !input.is_empty() && self.ending == Ending::GoesOn {
             match &mut self.state {
                 State::Late(_) | State::Securing { .. } => break,
-                State::Ready | State::Envelope(_) => self.next_line(&mut input),
+                State::Ready | State::Envelope(_) | State::Again(_) => self.next_line(&mut input),
+                State::AgainBody(body) => {
+                    let (_, framer, content) = &mut **body;
+                    match framer.feed(input, content) {
+                        Framed::More => input = &[],
+                        Framed::Ended(taken) => {
+                            input = &input[taken..];
+                            self.end_mark_again();
+                        }
+                    }
+                }
                 State::Body(body) => {
                     let (_, framer, content) = &mut **body;
                     match framer.feed(input, content) {
@@ -230,6 +252,7 @@ impl SinkSession {
                 self.state = State::Ready;
                 (Point::Reset, Ok(replies::OK))
             }
+            b"RESUME" if self.script.offers.has("RESUME") => (Point::Resume, self.recall(argument)),
             b"VRFY" => (Point::Verify, Ok(replies::CANNOT_VERIFY)),
             b"NOOP" => return self.reply(&replies::OK),
             b"QUIT" => {
@@ -292,9 +315,10 @@ impl SinkSession {
             return Err(replies::TOO_MANY_MESSAGES);
         }
         let path = behind(argument, b" FROM:").ok_or(replies::BAD_ARGUMENT)?;
-        let (_, rest) = ReversePath::read(path).map_err(|_| replies::BAD_SENDER)?;
-        let parameters = self.parameters(rest, true)?;
-        let has = |wanted: &str| parameters.iter().any(|one| one == wanted);
+        let (path, rest) = ReversePath::read(path).map_err(|_| replies::BAD_SENDER)?;
+        let mut parameters = self.parameters(rest, true)?;
+        let name = Name::take(&mut parameters, line);
+        let (prdr, binary) = (has(&parameters, "PRDR"), has(&parameters, "BODY=BINARYMIME"));
         let declared = parameters.iter().find_map(|one| one.strip_prefix("SIZE="));
         let octets = declared.and_then(|octets| octets.parse::<u64>().ok()).unwrap_or(0);
         if self.script.offers.octets_max().is_some_and(|most| octets > most) {
@@ -302,13 +326,42 @@ impl SinkSession {
         }
         self.kept.count_seen(|seen| seen.mails += 1);
         let mail = line.to_vec();
+        let with_path = [vec![String::from_utf8_lossy(path.address()).into_owned()], parameters];
+        let all = with_path.concat();
+        if let Some(name) = name.as_ref().filter(|name| name.offset > 0) {
+            let finished = self.kept.recall(&name.transid).filter(|one| one.is_of(&all));
+            let finished = finished.filter(|_| self.told.contains(name));
+            let finished = finished.ok_or(replies::RESUME_DIFFERS)?;
+            self.state = State::Again(Box::new(Again::new(finished)));
+            return Ok(replies::SENDER_OK);
+        }
+        if let Some(name) = &name {
+            self.kept.forget(&name.transid);
+        }
         self.state = State::Envelope(Message {
-            prdr: has("PRDR"),
-            binary: has("BODY=BINARYMIME"),
+            prdr,
+            binary,
             kept: KeptMessage { mail, xclient: self.xclient.clone(), ..KeptMessage::default() },
             malformed: false,
+            name,
+            parameters: all,
+            rcpts: Vec::new(),
         });
         Ok(replies::SENDER_OK)
+    }
+
+    /// draft-fanf-smtp-rfc1845bis-01 2.8: 355 and the octets that are held; 0 if nothing is known.
+    fn recall(&mut self, argument: &[u8]) -> Answer {
+        self.kept.count_seen(|seen| seen.resumes += 1);
+        if !matches!(self.state, State::Ready) {
+            return Err(replies::NESTED_MAIL);
+        }
+        let argument = String::from_utf8_lossy(argument);
+        let transid = argument.trim_start().strip_prefix('<').and_then(|id| id.strip_suffix('>'));
+        let transid = transid.ok_or(replies::BAD_ARGUMENT)?.to_owned();
+        let offset = self.kept.recall(&transid).map_or(0, |finished| finished.octets);
+        self.told.push(Name { transid, offset });
+        Ok(Reply::bare(355, "").with_text(format!("{offset} octets are held")))
     }
 
     /// The parameters of a command, in upper case; each must belong to what is offered.
@@ -324,6 +377,7 @@ impl SinkSession {
                 ("BODY", true) => "8BITMIME",
                 ("SMTPUTF8", true) => "SMTPUTF8",
                 ("PRDR", true) => "PRDR",
+                ("TRANSID" | "TRANSOFF", true) => "RESUME",
                 ("REQUIRETLS", true) if self.under_tls => "REQUIRETLS",
                 ("RET" | "ENVID", true) | ("NOTIFY" | "ORCPT", false) => "DSN",
                 _ => return Err(replies::UNKNOWN_PARAMETER),
@@ -340,6 +394,18 @@ impl SinkSession {
 
     fn rcpt(&mut self, argument: &[u8]) -> Answer {
         self.kept.count_seen(|seen| seen.rcpts += 1);
+        if let State::Again(again) = &mut self.state {
+            return again.rcpt(argument).ok_or(replies::NOT_IN_RECORD);
+        }
+        let answer = self.rcpt_of_new(argument);
+        if let State::Envelope(message) = &mut self.state {
+            let (Ok(reply) | Err(reply)) = &answer;
+            message.rcpts.push((argument.to_vec(), reply.clone()));
+        }
+        answer
+    }
+
+    fn rcpt_of_new(&mut self, argument: &[u8]) -> Answer {
         let path = behind(argument, b" TO:").ok_or(replies::BAD_ARGUMENT)?;
         let (path, rest) = ForwardPath::read(path).map_err(|_| replies::BAD_RECIPIENT)?;
         self.parameters(rest, false)?;
@@ -373,6 +439,11 @@ impl SinkSession {
                 self.state = State::Body(Box::new((message, framer, Content::default())));
                 Ok(replies::GO_AHEAD)
             }
+            State::Again(again) if !again.finished.chunked => {
+                let framer = Framer::new(Newlines::Reject);
+                self.state = State::AgainBody(Box::new((*again, framer, Content::default())));
+                Ok(replies::GO_AHEAD)
+            }
             other => {
                 self.state = other;
                 Err(replies::NO_RECIPIENTS_LMTP)
@@ -392,6 +463,9 @@ impl SinkSession {
             return;
         };
         let mut message = match std::mem::replace(&mut self.state, State::Ready) {
+            State::Again(again) if left == 0 && last && again.finished.chunked => {
+                return self.replies_again(&again);
+            }
             State::Envelope(message) => message,
             _ => Message::default(),
         };
@@ -422,6 +496,21 @@ impl SinkSession {
         }
     }
 
+    /// The end mark of a transaction that was at its end before.
+    fn end_mark_again(&mut self) {
+        if let State::AgainBody(body) = std::mem::replace(&mut self.state, State::Ready) {
+            let (again, _, content) = *body;
+            match content.octets.is_empty() {
+                true => self.replies_again(&again),
+                false => self.reply(&replies::NOTHING_WANTED),
+            }
+        }
+    }
+
+    fn replies_again(&mut self, again: &Again) {
+        again.finished.replies.iter().for_each(|reply| self.reply(reply));
+    }
+
     /// The message has come whole.
     fn ended(&mut self, message: Message) {
         match late(&self.script, &message) {
@@ -435,7 +524,12 @@ impl SinkSession {
 
     /// The replies are given, and what they accept is kept.
     fn finish(&mut self, message: Message) {
+        let named = Finished::of(&message);
         let Final { mut replies, kept } = final_replies(self.protocol, &self.script, message);
+        if let Some((transid, mut finished)) = named {
+            finished.replies.clone_from(&replies);
+            self.kept.remember(transid, finished);
+        }
         if let Some(kept) = kept {
             self.kept.push(kept);
         }
@@ -474,6 +568,10 @@ impl SinkSession {
 
 /// A line that was not to come now, or not in this way.
 const OUT_OF_STEP: Reply = Reply::new(503, 5, 1, "not now, or not pipelined");
+
+fn has(parameters: &[String], wanted: &str) -> bool {
+    parameters.iter().any(|one| one == wanted)
+}
 
 fn behind<'a>(argument: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
     let (head, rest) = argument.split_at_checked(keyword.len())?;
