@@ -22,8 +22,8 @@ pub struct Killed {
     counted: u64,
 }
 
-pub fn killed_at(point: CrashPoint, message: &Message) -> Killed {
-    let site = Site::new(&[], "");
+pub fn killed_at(point: CrashPoint, message: &Message, offers: &[&str]) -> Killed {
+    let site = Site::new(offers);
     let process = site.start(point.name());
     let mut client = process.client(message.form).unwrap();
     // After its reply it dies at once, which the client may see before the reply, or after.
@@ -59,7 +59,7 @@ fn a_86_the_process_dies_between_each_pair_of_steps() {
                     continue;
                 }
                 let message = Message::new(form, recipients, id);
-                let killed = killed_at(point, &message);
+                let killed = killed_at(point, &message, &[]);
                 let what =
                     format!("{form:?}, {id:?}, {recipients} recipients, killed at {point:?}");
                 assert!(message.is_whole_set(&killed.again), "{what}");
@@ -83,6 +83,20 @@ fn a_86_the_process_dies_between_each_pair_of_steps() {
                     (None, _) => {}
                 }
             }
+        }
+    }
+}
+
+// Checkpoint 5, «crash between (2) and (3)»: a next hop that offers RESUME is asked, and there is no
+// duplicate.
+#[test]
+fn a_86_what_was_handed_on_is_asked_for_where_it_can_be() {
+    for form in Form::ALL {
+        for (id, recipients) in [(Some("k1"), 3), (None, 1), (None, 3)] {
+            let message = Message::new(form, recipients, id);
+            let killed = killed_at(CrashPoint::HandedOn, &message, &["RESUME"]);
+            assert!(message.is_whole_set(&killed.again), "{message:?}");
+            assert_eq!((killed.twice, killed.counted), (0, recipients as u64), "{message:?}");
         }
     }
 }
@@ -128,7 +142,7 @@ fn hand_in_until(stop: &AtomicBool, site: &Mutex<Option<Process>>, number: usize
 // SIGKILL at any time, under load.
 #[test]
 fn a_86_the_process_is_killed_at_any_time_under_load() {
-    let site = Site::new(&[], "");
+    let site = Site::new(&[]);
     let process = Mutex::new(Some(site.start("")));
     let stop = AtomicBool::new(false);
     let mut random = fastrand::Rng::with_seed(86);

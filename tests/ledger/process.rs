@@ -20,33 +20,38 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Site {
     folder: TempDir,
     pub kept: Kept,
-    _hop: Serving,
+    _hop: Option<Serving>,
 }
 
 /// A process that serves.
 pub struct Process {
     child: Child,
     lines: Receiver<String>,
-    smtp: SocketAddr,
-    lmtp: SocketAddr,
+    pub smtp: SocketAddr,
+    pub lmtp: SocketAddr,
     admin: SocketAddr,
 }
 
 impl Site {
-    /// A site whose next hop answers as scripted; `extra` goes into the configuration.
-    pub fn new(script: &[&str], extra: &str) -> Site {
+    /// A site whose next hop offers these extensions beside the usual ones.
+    pub fn new(offers: &[&str]) -> Site {
         let mut answers = Script::default();
-        for line in ["late550=end:550 5.2.0 no"].iter().chain(script) {
-            answers.add(line).unwrap();
-        }
+        answers.add("late550=end:550 5.2.0 no").unwrap();
+        offers.iter().for_each(|offer| answers.offers.add(offer).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let kept = Kept::default();
         let hop = serve(listener, Protocol::Lmtp, Arc::new(answers), kept.clone()).unwrap();
+        let site = Site::before(&format!("lmtp://{address}"));
+        Site { kept, _hop: Some(hop), ..site }
+    }
+
+    /// A site whose next hop is another one.
+    pub fn before(next_hop: &str) -> Site {
         let folder = tempfile::tempdir().unwrap();
-        let config = CONFIG.replace("NEXT_HOP", &address.to_string()).replace("EXTRA", extra);
+        let config = CONFIG.replace("NEXT_HOP", next_hop);
         std::fs::write(folder.path().join("postern.toml"), config).unwrap();
-        Site { folder, kept, _hop: hop }
+        Site { folder, kept: Kept::default(), _hop: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -279,7 +284,7 @@ trust    = { resume = ["127.0.0.0/8"] }
 connections-per-source = 0
 
 [route.hop]
-to = "lmtp://NEXT_HOP"
+to = "NEXT_HOP"
 
 [domain."example.net"]
 route      = "hop"
@@ -287,5 +292,4 @@ recipients = "any"
 
 [admin]
 address = "127.0.0.1:0"
-EXTRA
 "#;

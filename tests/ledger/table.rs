@@ -121,9 +121,9 @@ fn cell(sends: &str, told: &str, copies: [usize; 2]) -> String {
 }
 
 /// The same for a process that dies.
-fn killed(point: CrashPoint, form: Form, id: Option<&str>) -> String {
+fn killed(point: CrashPoint, form: Form, id: Option<&str>, offers: &[&str]) -> String {
     let message = Message::new(form, 1, id);
-    let killed = killed_at(point, &message);
+    let killed = killed_at(point, &message, offers);
     let told = if killed.stored { "the same reply" } else { "a new reply" };
     let sends = if killed.offset == 0 { "sends all" } else { "sends no content" };
     let copies = 1 + killed.twice as usize;
@@ -172,15 +172,21 @@ fn table() -> String {
     }
     for point in CrashPoint::ALL {
         let cells = Form::ALL.map(|form| {
-            let named = killed(point, form, Some("t1"));
+            let named = killed(point, form, Some("t1"), &[]);
             let unnamed = match point {
                 // Only what has an id is told to the ledger at its end mark.
                 CrashPoint::Received => "sends all, a new reply, 1 copy".to_owned(),
-                _ => killed(point, form, None),
+                _ => killed(point, form, None, &[]),
             };
             [named, "-".to_owned(), unnamed]
         });
         rows(&mut out, words_of_kill(point), cells);
+        if point == CrashPoint::HandedOn {
+            let killed = |form, id| killed(point, form, id, &["RESUME"]);
+            let cells = Form::ALL
+                .map(|form| [killed(form, Some("t1")), "-".to_owned(), killed(form, None)]);
+            rows(&mut out, "the same, with a next hop that offers RESUME", cells);
+        }
     }
     out
 }

@@ -33,7 +33,7 @@ pub fn ledger_metrics(report: &LedgerReport) -> String {
         ),
         (
             "unknown_redelivered",
-            "Copies delivered again though an earlier try may have delivered them.",
+            "Copies handed on again that may be there; a next hop with RESUME is asked first.",
             counts.unknown_redelivered,
         ),
         ("taken_over", "Transactions taken by a newer connection.", counts.taken_over),

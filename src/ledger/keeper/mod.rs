@@ -147,7 +147,8 @@ pub struct LedgerCounts {
     pub duplicates_prevented: u64,
     /// Intents without an outcome that were found at the start.
     pub unknown_intents: u64,
-    /// Copies delivered again though an earlier try may have delivered them.
+    /// Copies handed on again though an earlier try may have delivered them; a next hop that offers
+    /// RESUME is asked first.
     pub unknown_redelivered: u64,
     /// Transactions taken by a newer connection.
     pub taken_over: u64,
