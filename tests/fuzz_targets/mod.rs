@@ -7,6 +7,7 @@ pub mod bdat;
 pub mod command_line;
 mod cuts;
 pub mod framer;
+pub mod next_hop;
 pub mod proxy;
 pub mod replies;
 pub mod scan;
@@ -18,11 +19,12 @@ pub use cuts::Cuts;
 pub type Target = (&'static str, fn(&[u8], Cuts));
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("address", address::check),
     ("bdat", bdat::check),
     ("command_line", command_line::check),
     ("framer", framer::check),
+    ("next_hop", next_hop::check),
     ("proxy", proxy::check),
     ("replies", replies::check),
     ("scan", scan::check),

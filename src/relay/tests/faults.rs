@@ -439,11 +439,12 @@ fn a_421_is_told_as_a_deferral() {
 }
 
 /// Things that a next hop may say, in any order.
-const SAYINGS: [&str; 20] = [
+const SAYINGS: [&str; 23] = [
     "220 hop\r\n",
     "220 hop\r\n",
     "250-hop\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 PRDR\r\n",
     "250-hop\r\n250-PIPELINING\r\n250-XCLIENT ADDR\r\n250 LIMITS RCPTMAX=1\r\n",
+    "250-hop\r\n250-PIPELINING\r\n250 RESUME\r\n",
     "250 hop\r\n",
     "250 2.1.0 ok\r\n",
     "250 2.1.0 ok\r\n",
@@ -451,6 +452,8 @@ const SAYINGS: [&str; 20] = [
     "354 go\r\n",
     "354 go\r\n",
     "353 lines follow\r\n",
+    "355 0 octets\r\n",
+    "355 41 octets\r\n",
     "550 5.1.1 no\r\n",
     "450 4.2.0 busy\r\n",
     "452 4.5.3 too many\r\n",
@@ -473,6 +476,7 @@ proptest! {
         cuts in prop::collection::vec(1..40usize, 1..8),
         lmtp in any::<bool>(),
         plain in any::<bool>(),
+        earlier in any::<bool>(),
         recipients in 1..4usize,
     ) {
         let protocol = if lmtp { Protocol::Lmtp } else { Protocol::Smtp };
@@ -482,6 +486,7 @@ proptest! {
             route.verify = Verify::Callahead;
         });
         let message = if plain { plain_message(b".\r\n") } else { hello() };
+        bench.earlier_octets = earlier.then_some(41);
         let ticket = bench.start(&vec!["ok"; recipients], &message);
         let question = bench.ask("ok");
         let stream: String = sayings.iter().map(|index| SAYINGS[*index]).collect();
