@@ -47,9 +47,9 @@ pub enum Weather {
     Cuts,
     /// Those of next hops are, too.
     Hops,
-    /// So it is with next hops that offer RESUME.
+    /// So are those of next hops that offer RESUME, the process dies, and the clock is set.
     Chain,
-    /// The process dies as well, disks are slow and fail, the clock is set.
+    /// All of that, with next hops of either kind, and disks are slow and fail.
     Everything,
 }
 
@@ -80,7 +80,7 @@ pub fn run(seed: u64, weather: Weather, ledger: bool) -> Report {
     let mut chance = Rng::with_seed(seed ^ 0x5DEE_CE66_D1CE_4E5B);
     let mut clients: Vec<Client> =
         (0..chance.usize(2..=6)).map(|number| Client::new(number, &mut chance)).collect();
-    let stormy = weather == Weather::Everything;
+    let stormy = matches!(weather, Weather::Chain | Weather::Everything);
     // Some hours, at most: a client that has to wait waits for minutes.
     for _ in 0..30_000 {
         clients.iter_mut().for_each(|client| client.go_on(&mut world, &mut chance));
@@ -251,11 +251,13 @@ mod tests {
         run_all(Weather::Hops, 250);
     }
 
-    /// From end to end: what becomes of a message is asked for, by clients and by us.
+    /// From end to end: what becomes of a message is asked for, by clients and by us, whoever of all
+    /// dies meanwhile.
     #[test]
-    fn nothing_twice_when_next_hops_that_offer_resume_vanish() {
+    fn nothing_lost_nothing_twice_where_everybody_resumes() {
         let report = run_all(Weather::Chain, 250);
         assert_eq!(report.duplicates_named, 0);
+        assert!(report.mishaps > 0 || std::env::var("POSTERN_SEED").is_ok());
     }
 
     #[test]
