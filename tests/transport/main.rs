@@ -9,6 +9,7 @@
 #[allow(dead_code)]
 #[path = "../dialogues_runner/mod.rs"]
 mod dialogues_runner;
+mod ends;
 mod many;
 mod next_hops;
 mod sealed;
@@ -105,8 +106,9 @@ impl Running {
         let hop = TcpListener::bind(any).unwrap();
         let next_hop = Address::Tcp(hop.local_addr().unwrap());
         let (kept, quarantine) = (Kept::default(), tempfile::tempdir().unwrap());
-        let script = Arc::new(Script::default());
-        let sink = serve(hop, Protocol::Lmtp, script, kept.clone()).unwrap();
+        let mut script = Script::default();
+        script.add("slow*=late:500").unwrap();
+        let sink = serve(hop, Protocol::Lmtp, Arc::new(script), kept.clone()).unwrap();
         let routes = routes(next_hop, Protocol::Lmtp, quarantine.path().to_owned());
         let (log, records) = (0..shards).map(|_| RingBuffer::new(10_000)).unzip();
         let gateway = Gateway::start(GatewaySettings {

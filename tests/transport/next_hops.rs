@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// A gateway whose next hop is another one, under TLS.
-fn start_before(next_hop: SocketAddr, settings: &Listener, tls: HopTls) -> Gateway {
+pub fn start_before(next_hop: SocketAddr, settings: &Listener, tls: HopTls) -> Gateway {
     let quarantine = PathBuf::from("quarantine");
     let mut routes = routes(Address::Tcp(next_hop), Protocol::Smtp, quarantine);
     routes.routes[0].tls = tls;
