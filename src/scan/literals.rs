@@ -150,11 +150,9 @@ mod tests {
         let (mut state, mut start, mut all) = (literals.start(), 0, Firsts::new());
         for block in pieces.into_iter().flat_map(|piece| piece.chunks(SCAN_BLOCK_OCTETS)) {
             scratch::with(|scratch| {
-                scratch.search.hits.prepare(usize::from(u16::MAX) + 1, 0);
+                scratch.search.hits.prepare(usize::from(u16::MAX) + 1, 0, block.len());
                 literals.walk(&mut state, block, &mut scratch.search);
-                scratch.search.hits.drain(|rule, hits| {
-                    all.push((rule, start + hits.first as usize + 1));
-                });
+                scratch.search.hits.drain(|rule, place| all.push((rule, start + place + 1)));
             });
             start += block.len();
         }
