@@ -8,7 +8,7 @@ use super::hosts::{Domains, Networks};
 use super::links::What;
 use super::literals::{Literals, WalkState};
 use super::regexes::RegexSet;
-use super::scratch::Search;
+use super::scratch::{self, Search};
 use super::windows::{Asked, Expressions, Gates, or};
 use crate::limits::SCAN_BLOCK_OCTETS;
 use foldhash::fast::RandomState;
@@ -317,6 +317,17 @@ impl Rules {
         if self.have_regexes() {
             asked.ask_whole(&self.regexes, text, &gates, asks, |rule| found(rule, None));
         }
+    }
+
+    /// How many rules have a literal in a text, wherever they ask for it: the work of the engines
+    /// alone.
+    pub fn rules_in(&self, text: &[u8]) -> usize {
+        let mut state = self.literals.start();
+        let mut rules = 0;
+        scratch::with(|scratch| {
+            self.look(&mut state, text, &mut scratch.search, |_, _| rules += 1);
+        });
+        rules
     }
 
     /// Whether some rule asks for what is visible.
