@@ -398,9 +398,15 @@ pub const GRAM_BUCKET_MAX: usize = 4;
 /// it becomes shall stay in the cache next to the core.
 pub const SCAN_BLOCK_OCTETS: usize = 16 * 1024;
 
-/// Octets of a segment of a text: regular expressions see two at a time, so a match of no more octets
-/// than this is seen whole. A suspended message keeps two segments.
-pub const SCAN_SEGMENT_OCTETS: usize = 272;
+/// Octets of a stretch of a text: an expression is asked once for all of its gates in a stretch.
+pub const SCAN_STRETCH_OCTETS: usize = 128;
+
+/// How far regular expressions see before and behind the end of a literal that they need: a match of
+/// no more octets than this is seen whole. A suspended message keeps twice as many.
+pub const REGEX_REACH_OCTETS: usize = 256;
+
+/// Octets of a literal that an expression needs by which it is known where to look for a match.
+pub const REGEX_GATE_OCTETS: usize = 24;
 
 /// Literals of a rule set that are kept as they are: enough that texts made of them do not fit the
 /// processor's caches with the tables that they lead through.
@@ -821,8 +827,7 @@ const _: () = assert!((LITERALS_MAX * LITERAL_OCTETS) as u64 <= LITERAL_FILE_OCT
 const _: () = assert!(FIELD_NAMES_MAX <= 64);
 const _: () = assert!(HOST_OCTETS <= u8::MAX as usize && RUN_OCTETS > 2 * HOST_OCTETS);
 const _: () = assert!(REGEXES_MAX.is_multiple_of(64) && RULES_MAX + REGEXES_MAX <= 1 << 16);
-const _: () = assert!(SCAN_BLOCK_OCTETS / SCAN_SEGMENT_OCTETS < 64);
-const _: () = assert!(REGEXES_UNGATED_MAX as u64 * 2 < REGEX_UNITS_AN_OCTET);
+const _: () = assert!(REGEX_GATE_OCTETS < REGEX_REACH_OCTETS);
 const _: () = assert!(SOCKETS_FOR_NEXT_HOPS < SOCKETS_MAX);
 const _: () = assert!(DESCRIPTORS_RESERVED >= 16 + 2 * STORE_THREADS);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32_768);

@@ -22,7 +22,7 @@ impl Rules {
         check(specs)?;
         let mut rules = Vec::with_capacity(specs.len());
         let mut fields = Vec::new();
-        let regexes = regexes(specs)?;
+        let (regexes, running) = regexes(specs)?;
         for (index, spec) in specs.iter().enumerate() {
             let when = when(&spec.when, &tags, index)?;
             let tag = tags.intern(&spec.tag);
@@ -49,7 +49,7 @@ impl Rules {
             rules: rules.into(),
             fields: fields.into(),
             literals,
-            regexes: RegexSet::new(regexes),
+            regexes: RegexSet::new(regexes, running),
             domains: Domains::new(&domains(specs)),
             networks: networks(specs),
             digests: digests(specs, |spec| &spec.digests),
@@ -84,10 +84,9 @@ fn mask(spec: &RuleSpec) -> u32 {
     spec.surfaces.iter().fold(0, |bits, surface| bits | surface_bit(*surface))
 }
 
-/// Compiles the expressions of all rules.
-fn regexes(specs: &[RuleSpec]) -> Result<Vec<Regex>, RuleError> {
-    let mut all: Vec<Regex> = Vec::new();
-    let mut ungated = 0;
+/// Compiles the expressions of all rules, and tells which of them run over every octet of a text.
+fn regexes(specs: &[RuleSpec]) -> Result<(Vec<Regex>, Vec<u16>), RuleError> {
+    let (mut all, mut running) = (Vec::<Regex>::new(), Vec::new());
     for (rule, spec) in specs.iter().enumerate() {
         for (number, pattern) in spec.regexes.iter().enumerate() {
             let refused = |reason| RuleError::Regex { rule, regex: number, reason };
@@ -101,8 +100,10 @@ fn regexes(specs: &[RuleSpec]) -> Result<Vec<Regex>, RuleError> {
             }
             let regex = Regex::compile(rule as u16, pattern).map_err(refused)?;
             let streams = mask(spec) & (DECODED | surface_bit(Surface::Visible)) != 0;
-            ungated += usize::from(regex.gates.is_empty() && streams);
-            if ungated > REGEXES_UNGATED_MAX {
+            if regex.gates.is_empty() && streams {
+                running.push(all.len() as u16);
+            }
+            if running.len() > REGEXES_UNGATED_MAX {
                 return Err(refused(format!(
                     "it has no literal of 3 octets that every match has, and runs over every octet: \
                      {REGEXES_UNGATED_MAX} such may be, so add one, or look at fields alone"
@@ -111,7 +112,7 @@ fn regexes(specs: &[RuleSpec]) -> Result<Vec<Regex>, RuleError> {
             all.push(regex);
         }
     }
-    Ok(all)
+    Ok((all, running))
 }
 
 /// The tags of a condition, all of which must be known when its rule is reached.

@@ -8,7 +8,7 @@ use super::links::Links;
 use super::regexes::Regex;
 use super::rules::{DECODED, FIELDS, Rules, VISIBLE};
 use super::sniff::Head;
-use super::windows::Windows;
+use super::windows::{WAITING_CELLS, Windows};
 use super::{STREAMS, Scanner};
 use crate::limits::{
     ARCHIVE_HEADER_OCTETS, ARCHIVE_HELD_OCTETS, ARCHIVE_NAMES_MAX, ENTRY_NAME_OCTETS,
@@ -78,11 +78,12 @@ impl Rules {
     pub fn suspended_octets(&self) -> (usize, usize) {
         let matches = self.rules.len().div_ceil(64) * STREAMS * size_of::<u64>();
         let asked = |asked: bool, octets: usize| if asked { octets } else { 0 };
-        let expressed = [DECODED, VISIBLE].map(|surfaces| usize::from(self.express(surfaces)));
+        let gates = WAITING_CELLS * self.regexes.all.len().div_ceil(64) * size_of::<u64>();
+        let expressed = [DECODED, VISIBLE].iter().filter(|on| self.express(**on).is_some()).count();
         let fixed = size_of::<Scanner>()
             + matches
             + size_of::<Archives>()
-            + expressed.iter().sum::<usize>() * size_of::<Windows>()
+            + expressed * (size_of::<Windows>() + gates)
             + asked(self.ask_links(), size_of::<Links>())
             + asked(self.ask_blake3(), size_of::<blake3::Hasher>())
             + asked(self.ask(Surface::Type), size_of::<Head>());
@@ -121,8 +122,10 @@ impl Rules {
         let entries = asked(self.ask(Surface::Entry), names);
         let mut at_once = entries;
         if self.have_regexes() {
+            let running = self.regexes.running.len() as u64;
             at_once += 3 * REGEX_UNITS_AT_ONCE + entries * REGEX_UNITS_AN_OCTET;
-            an_octet += REGEX_UNITS_AN_OCTET * (1 + visible + 12);
+            an_octet +=
+                (REGEX_UNITS_AN_OCTET + running) * (1 + visible) + REGEX_UNITS_AN_OCTET * 12;
         }
         Cost { units_at_once: at_once, units_an_octet: an_octet }
     }

@@ -235,7 +235,7 @@ pub(super) struct QuotedPrintable {
 /// Octets that are read one by one before the next run of text is looked for, and the octets of a
 /// run from which on looking for the next one at once pays.
 const SLOW_OCTETS: usize = 16;
-const FAST_RUN_OCTETS: usize = 16;
+const FAST_RUN_OCTETS: usize = 8;
 
 /// How much of an escape has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -302,11 +302,25 @@ impl QuotedPrintable {
             run[text..].iter().for_each(|blank| self.hold_blank(*blank, output));
             // Where escapes and line ends are dense, looking for them costs more than going on
             // octet by octet.
-            match after.strip_prefix(b"\r\n") {
-                Some(next_line) if run.len() >= FAST_RUN_OCTETS => {
+            if run.len() < FAST_RUN_OCTETS {
+                return after;
+            }
+            rest = match *after {
+                [b'\r', b'\n', ref next_line @ ..] => {
                     (self.blank_count, self.tabs) = (0, 0);
                     output.extend(b"\r\n");
-                    rest = next_line;
+                    next_line
+                }
+                [b'=', b'\r', b'\n', ref next_line @ ..] => {
+                    self.release_blanks(output);
+                    next_line
+                }
+                [b'=', high, low, ref behind @ ..]
+                    if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+                {
+                    self.release_blanks(output);
+                    output.push(hexadecimal(high) << 4 | hexadecimal(low));
+                    behind
                 }
                 _ => return after,
             }

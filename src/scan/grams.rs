@@ -12,7 +12,7 @@
 //! is told with the octet that completes it, in any cut.
 
 use super::literals::Asked;
-use super::scratch::{BlockHits, Search};
+use super::scratch::BlockHits;
 use crate::limits::{GRAM_BUCKET_MAX, GRAM_REACH, SCAN_BLOCK_OCTETS};
 use std::hash::BuildHasher;
 
@@ -40,6 +40,24 @@ pub(super) struct Tail {
 impl Default for Tail {
     fn default() -> Tail {
         Tail { octets: [0; TAIL_OCTETS], length: 0 }
+    }
+}
+
+impl Tail {
+    /// How many octets there are.
+    pub(super) fn octets(&self) -> usize {
+        usize::from(self.length)
+    }
+
+    /// Puts a block in lower case behind the tail, where both engines look at it, and gives both.
+    pub(super) fn fold<'a>(&self, block: &[u8], folded: &'a mut [u8; FOLDED_OCTETS]) -> &'a [u8] {
+        debug_assert!(block.len() <= SCAN_BLOCK_OCTETS);
+        let (tail, place) = folded[WIDE..].split_at_mut(self.octets());
+        tail.copy_from_slice(&self.octets[..tail.len()]);
+        let place = &mut place[..block.len()];
+        place.copy_from_slice(block);
+        place.make_ascii_lowercase();
+        &folded[WIDE..WIDE + self.octets() + block.len()]
     }
 }
 
@@ -90,16 +108,17 @@ impl Grams {
         self.wide.octets() + self.narrow.octets()
     }
 
-    /// Looks at the next block of a text.
-    pub(super) fn walk(&self, tail: &mut Tail, block: &[u8], search: &mut Search) {
-        debug_assert!(block.len() <= SCAN_BLOCK_OCTETS);
-        let Search { hits, folded, .. } = search;
-        let before = usize::from(tail.length);
-        let behind = before + block.len();
-        let text = &mut folded[..WIDE + behind];
-        text[WIDE..WIDE + before].copy_from_slice(&tail.octets[..before]);
-        text[WIDE + before..].copy_from_slice(block);
-        text[WIDE + before..].make_ascii_lowercase();
+    /// Looks at the next octets of a text, so many, which are folded behind the tail.
+    pub(super) fn walk(
+        &self,
+        tail: &mut Tail,
+        folded: &[u8; FOLDED_OCTETS],
+        octets: usize,
+        hits: &mut BlockHits,
+    ) {
+        let before = tail.octets();
+        let behind = before + octets;
+        let text = &folded[..WIDE + behind];
         if !self.wide.is_empty() {
             self.wide.look::<WIDE>(text, before, hits);
         }

@@ -6,9 +6,13 @@
 //! no more octets than that, and is exact where the lane's own part begins. Only the first lane
 //! goes on from the state that was carried over, only the last one's is carried on.
 //!
+//! Literals and text are in lower case: a table that knew both cases would have twice as many
+//! classes of octets, and half of it would lie outside the cache.
+//!
 //! The table is aho-corasick's, of the kind that reports every match, without a prefilter:
 //! prefilters are fast on friendly text only.
 
+use super::literals::Asked;
 use super::scratch::BlockHits;
 use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::dfa::DFA;
@@ -17,30 +21,38 @@ use aho_corasick::{Anchored, MatchKind, StartKind};
 /// Lanes of a long block. More than this many open loads gain nothing that was measured.
 const LANES: usize = 8;
 
-/// A short block is walked in fewer lanes: each shall be so many times as long as its run-up.
-const RUN_UPS_IN_A_LANE: usize = 2;
+/// Octets of the shortest lane. As all lanes run up together, the run-up costs what as many octets
+/// of each lane cost, and a shorter block is walked in fewer lanes.
+const LANE_OCTETS_MIN: usize = 64;
 
 /// A full transition table with the rules that ask for its literals.
 #[derive(Debug)]
 pub(super) struct Lanes {
     table: DFA,
-    /// For each literal, the rules that ask for it.
-    rules: Box<[Box<[u16]>]>,
+    /// The rules that ask for the literals, one after the other, and where those of each begin.
+    rules: Box<[u16]>,
+    rules_from: Box<[u32]>,
     start: StateID,
     run_up: usize,
 }
 
 impl Lanes {
-    /// Builds the table; `None` if its states cannot be numbered.
-    pub(super) fn build(literals: &[&[u8]], rules: Box<[Box<[u16]>]>) -> Option<Lanes> {
-        debug_assert_eq!(literals.len(), rules.len());
+    /// Builds the table for literals in lower case; `None` if its states cannot be numbered.
+    pub(super) fn build(asked: &[Asked<'_>]) -> Option<Lanes> {
+        let literals: Vec<&[u8]> = asked.iter().map(|(literal, _)| *literal).collect();
+        let (mut rules, mut rules_from) = (Vec::new(), vec![0]);
+        for (_, asking) in asked {
+            rules.extend_from_slice(asking);
+            rules_from.push(u32::try_from(rules.len()).ok()?);
+        }
         let mut builder = DFA::builder();
         builder.match_kind(MatchKind::Standard).start_kind(StartKind::Unanchored);
-        builder.ascii_case_insensitive(true).prefilter(false).byte_classes(true);
-        let table = builder.build(literals).ok()?;
+        builder.prefilter(false).byte_classes(true);
+        let table = builder.build(&literals).ok()?;
         let start = table.start_state(Anchored::No).ok()?;
         let longest = literals.iter().map(|literal| literal.len()).max().unwrap_or(0);
-        Some(Lanes { table, rules, start, run_up: longest.saturating_sub(1) })
+        let (rules, rules_from) = (rules.into(), rules_from.into());
+        Some(Lanes { table, rules, rules_from, start, run_up: longest.saturating_sub(1) })
     }
 
     /// The state before any octet.
@@ -50,7 +62,7 @@ impl Lanes {
 
     /// How many literals it is for.
     pub(super) fn len(&self) -> usize {
-        self.rules.len()
+        self.rules_from.len() - 1
     }
 
     /// Memory of the table, in octets.
@@ -58,9 +70,9 @@ impl Lanes {
         self.table.memory_usage()
     }
 
-    /// Walks over a block from `state`, and returns the state after it.
+    /// Walks over a block in lower case from `state`, and returns the state after it.
     pub(super) fn walk(&self, state: StateID, block: &[u8], hits: &mut BlockHits) -> StateID {
-        let least = (self.run_up * RUN_UPS_IN_A_LANE).max(64);
+        let least = self.run_up.max(LANE_OCTETS_MIN);
         if block.len() >= LANES * least {
             self.walk_lanes::<LANES>(state, block, hits)
         } else if block.len() >= LANES / 2 * least {
@@ -93,12 +105,17 @@ impl Lanes {
         hits: &mut BlockHits,
     ) -> StateID {
         let length = block.len() / K;
-        let mut states = [state; K];
-        for (lane, state) in states.iter_mut().enumerate().skip(1) {
-            let from = lane * length;
-            let run_up = &block[from - self.run_up.min(from)..from];
-            let step = |state, octet: &u8| self.table.next_state(Anchored::No, state, *octet);
-            *state = run_up.iter().fold(self.start, step);
+        let mut states = [self.start; K];
+        states[0] = state;
+        // All lanes but the first one run up together, from as many octets before their own.
+        let run_ups: [&[u8]; K] = std::array::from_fn(|lane| match lane {
+            0 => &block[..0],
+            _ => &block[lane * length - self.run_up..lane * length],
+        });
+        for place in 0..self.run_up {
+            for (state, run_up) in states.iter_mut().zip(run_ups).skip(1) {
+                *state = self.table.next_state(Anchored::No, *state, run_up[place]);
+            }
         }
         let lanes: [&[u8]; K] = std::array::from_fn(|lane| &block[lane * length..][..length]);
         for place in 0..length {
@@ -136,7 +153,9 @@ impl Lanes {
         }
         for index in 0..self.table.match_len(state) {
             let literal = self.table.match_pattern(state, index).as_usize();
-            self.rules[literal].iter().for_each(|rule| hits.see(*rule, place));
+            let [from, to] = [self.rules_from[literal], self.rules_from[literal + 1]];
+            let rules = &self.rules[from as usize..to as usize];
+            rules.iter().for_each(|rule| hits.see(*rule, place));
         }
     }
 }
@@ -156,10 +175,8 @@ pub(super) fn table_octets(folded: &[&[u8]]) -> usize {
     // and before it.
     let mut class_ends = [false; 256];
     for octet in folded.iter().copied().flatten() {
-        for form in [octet.to_ascii_lowercase(), octet.to_ascii_uppercase()] {
-            class_ends[usize::from(form)] = true;
-            class_ends[usize::from(form.saturating_sub(1))] |= form > 0;
-        }
+        class_ends[usize::from(*octet)] = true;
+        class_ends[usize::from(octet.saturating_sub(1))] |= *octet > 0;
     }
     class_ends[255] = true;
     let classes = class_ends.iter().filter(|end| **end).count();

@@ -8,7 +8,7 @@
 use super::grams::{ANCHORED_OCTETS, Grams, Tail};
 use super::lanes::{Lanes, table_octets};
 use super::scratch::Search;
-use crate::limits::{FULL_TABLE_OCTETS, SCAN_BLOCK_OCTETS};
+use crate::limits::FULL_TABLE_OCTETS;
 use aho_corasick::automaton::StateID;
 
 /// Where a walk stands between two octets. It has meaning only for the [`Literals`] it came from.
@@ -43,17 +43,12 @@ impl Literals {
         debug_assert!(literals.is_sorted_by(|one, other| one.0 < other.0));
         let asked = literals.iter().map(|(literal, rules)| (literal.as_slice(), rules.as_slice()));
         let asked: Vec<Asked> = asked.collect();
-        let in_table = |asked: Vec<Asked>| -> Option<Option<Lanes>> {
-            if asked.is_empty() {
-                return Some(None);
-            }
-            let octets: Vec<&[u8]> = asked.iter().map(|(literal, _)| *literal).collect();
-            let rules = asked.iter().map(|(_, rules)| Box::from(*rules)).collect();
-            Lanes::build(&octets, rules).map(Some)
+        let in_table = |asked: &[Asked]| -> Option<Option<Lanes>> {
+            if asked.is_empty() { Some(None) } else { Lanes::build(asked).map(Some) }
         };
         let octets: Vec<&[u8]> = asked.iter().map(|(literal, _)| *literal).collect();
         if table_octets(&octets) <= table_octets_max {
-            return Some(Literals { lanes: in_table(asked)?, grams: None });
+            return Some(Literals { lanes: in_table(&asked)?, grams: None });
         }
         let (long, mut rest): (Vec<Asked>, Vec<Asked>) =
             asked.into_iter().partition(|(literal, _)| ANCHORED_OCTETS.contains(&literal.len()));
@@ -61,7 +56,7 @@ impl Literals {
         rest.extend(crowded);
         rest.sort_unstable();
         let grams = Some(grams).filter(|grams| !grams.is_empty());
-        Some(Literals { lanes: in_table(rest)?, grams })
+        Some(Literals { lanes: in_table(&rest)?, grams })
     }
 
     /// The state before any octet.
@@ -87,12 +82,13 @@ impl Literals {
     /// [`Search::hits`], each match at the octet with which it is complete.
     #[inline]
     pub(super) fn walk(&self, state: &mut WalkState, block: &[u8], search: &mut Search) {
-        debug_assert!(block.len() <= SCAN_BLOCK_OCTETS);
+        let Search { hits, folded, .. } = search;
+        let behind_tail = state.tail.fold(block, folded);
         if let Some(lanes) = &self.lanes {
-            state.table = lanes.walk(state.table, block, &mut search.hits);
+            state.table = lanes.walk(state.table, &behind_tail[state.tail.octets()..], hits);
         }
         if let Some(grams) = &self.grams {
-            grams.walk(&mut state.tail, block, search);
+            grams.walk(&mut state.tail, folded, block.len(), hits);
         }
     }
 }
@@ -119,6 +115,7 @@ pub(super) fn ends(literals: &[(Vec<u8>, Vec<u16>)]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::SCAN_BLOCK_OCTETS;
     use crate::scan::scratch;
     use aho_corasick::automaton::{Automaton, OverlappingState};
     use aho_corasick::{Input, nfa};
@@ -150,11 +147,9 @@ mod tests {
         let (mut state, mut start, mut all) = (literals.start(), 0, Firsts::new());
         for block in pieces.into_iter().flat_map(|piece| piece.chunks(SCAN_BLOCK_OCTETS)) {
             scratch::with(|scratch| {
-                scratch.search.hits.prepare(usize::from(u16::MAX) + 1, 0);
+                scratch.search.hits.prepare(usize::from(u16::MAX) + 1, 0, block.len());
                 literals.walk(&mut state, block, &mut scratch.search);
-                scratch.search.hits.drain(|rule, hits| {
-                    all.push((rule, start + hits.first as usize + 1));
-                });
+                scratch.search.hits.drain(|rule, place| all.push((rule, start + place + 1)));
             });
             start += block.len();
         }

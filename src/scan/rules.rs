@@ -8,9 +8,9 @@ use super::hosts::{Domains, Networks};
 use super::links::What;
 use super::literals::{Literals, WalkState};
 use super::regexes::RegexSet;
-use super::scratch::Search;
-use super::windows::{Asked, Expressions, Gates, set};
-use crate::limits::{SCAN_BLOCK_OCTETS, SCAN_SEGMENT_OCTETS};
+use super::scratch::{self, Search};
+use super::windows::{Asked, Expressions, Gates, or};
+use crate::limits::SCAN_BLOCK_OCTETS;
 use foldhash::fast::RandomState;
 use ipnet::IpNet;
 use std::collections::HashMap;
@@ -150,9 +150,9 @@ impl Rules {
         self.rules.get(usize::from(rule)).map_or("", |rule| rule.name.as_str())
     }
 
-    /// Whether expressions look at leaves, or at what is visible of them.
-    pub(super) fn express(&self, surfaces: u32) -> bool {
-        self.expressed & surfaces != 0
+    /// How many expressions there are, if any of them looks at some surface.
+    pub(super) fn express(&self, surfaces: u32) -> Option<usize> {
+        (self.expressed & surfaces != 0).then_some(self.regexes.all.len())
     }
 
     /// Whether there are expressions.
@@ -243,19 +243,15 @@ impl Rules {
         if self.literals.is_empty() {
             return;
         }
-        search.hits.prepare(self.rules.len() + self.regexes.all.len(), 0);
         for (index, block) in octets.chunks(SCAN_BLOCK_OCTETS).enumerate() {
+            search.hits.prepare(self.rules.len(), 0, block.len());
             self.literals.walk(state, block, search);
             let start = index * SCAN_BLOCK_OCTETS;
-            search.hits.drain(|number, hits| {
-                if usize::from(number) < self.rules.len() {
-                    found(number, start + hits.first as usize);
-                }
-            });
+            search.hits.drain(|rule, place| found(rule, start + place));
         }
     }
 
-    /// As [`Rules::look`], and asks the expressions of the rules that `asks` admits about each window
+    /// As [`Rules::look`], and asks the expressions of the rules that `asks` admits about each stretch
     /// that becomes complete. A rule of which one matches is given without a place.
     #[inline]
     pub(super) fn look_in_windows(
@@ -271,26 +267,15 @@ impl Rules {
             return self.look(state, octets, search, |rule, place| found(rule, Some(place)));
         };
         for (index, block) in octets.chunks(SCAN_BLOCK_OCTETS).enumerate() {
-            search.hits.prepare(self.rules.len() + self.regexes.all.len(), windows.phase());
+            search.hits.prepare(self.rules.len(), windows.phase(), block.len());
+            windows.restore(&mut search.hits.gates);
             self.literals.walk(state, block, search);
             let start = index * SCAN_BLOCK_OCTETS;
-            let Search { hits, gates, .. } = search;
-            gates.clear();
-            hits.drain(|number, hits| match usize::from(number).checked_sub(self.rules.len()) {
-                None => found(number, Some(start + hits.first as usize)),
-                Some(regex) => gates.push((regex as u16, hits.segments)),
+            search.hits.drain(|rule, place| found(rule, Some(start + place)));
+            windows.take(block, &search.hits.gates, |around| {
+                asked.ask_around(&self.regexes, &around, &asks, |rule| found(rule, None));
             });
-            let in_segment = |segment: usize| {
-                let mut all = Gates::default();
-                let there = gates.iter().filter(|(_, segments)| segments >> segment & 1 != 0);
-                there.for_each(|(regex, _)| set(&mut all, usize::from(*regex)));
-                all
-            };
-            windows.take(block, in_segment, |text, window, gates| {
-                // Earned by windows and not by blocks, lest it depends on the cut.
-                asked.budget.earn(SCAN_SEGMENT_OCTETS);
-                asked.ask(&self.regexes, text, window, gates, &asks, |rule| found(rule, None));
-            });
+            windows.run(block, &self.regexes, asked, &asks, |rule| found(rule, None));
         }
     }
 
@@ -302,10 +287,8 @@ impl Rules {
         mut found: impl FnMut(u16),
     ) {
         let Expressions { windows: Some(windows), asked } = expressions else { return };
-        windows.finish(|text, window, gates| {
-            asked.budget.earn(window.len());
-            asked.ask(&self.regexes, text, window, gates, &asks, &mut found);
-        });
+        windows.run_out(&self.regexes, asked, &mut found);
+        windows.finish(|around| asked.ask_around(&self.regexes, &around, &asks, &mut found));
     }
 
     /// Looks for the literals and expressions of the rules that `asks` admits in a text that is there
@@ -318,22 +301,33 @@ impl Rules {
         asks: impl Fn(u16) -> bool,
         mut found: impl FnMut(u16, Option<usize>),
     ) {
-        search.hits.prepare(self.rules.len() + self.regexes.all.len(), 0);
         let (mut state, mut gates) = (self.literals.start(), Gates::default());
         for block in text.chunks(SCAN_BLOCK_OCTETS) {
+            search.hits.prepare(self.rules.len(), 0, block.len());
             self.literals.walk(&mut state, block, search);
-            search.hits.drain(|number, _| {
-                match usize::from(number).checked_sub(self.rules.len()) {
-                    None if asks(number) => found(number, Some(0)),
-                    None => {}
-                    Some(regex) => set(&mut gates, regex),
+            search.hits.drain(|rule, _| {
+                if asks(rule) {
+                    found(rule, Some(0));
                 }
             });
+            if self.have_regexes() {
+                or(&mut gates, &search.hits.all_gates());
+            }
         }
         if self.have_regexes() {
-            asked.budget.earn(text.len());
-            asked.ask(&self.regexes, text, 0..text.len(), &gates, asks, |rule| found(rule, None));
+            asked.ask_whole(&self.regexes, text, &gates, asks, |rule| found(rule, None));
         }
+    }
+
+    /// How many rules have a literal in a text, wherever they ask for it: the work of the engines
+    /// alone.
+    pub fn rules_in(&self, text: &[u8]) -> usize {
+        let mut state = self.literals.start();
+        let mut rules = 0;
+        scratch::with(|scratch| {
+            self.look(&mut state, text, &mut scratch.search, |_, _| rules += 1);
+        });
+        rules
     }
 
     /// Whether some rule asks for what is visible.

@@ -5,7 +5,8 @@
 
 use super::decode::DECODED_STEP_OCTETS;
 use super::grams::FOLDED_OCTETS;
-use crate::limits::SCAN_SEGMENT_OCTETS;
+use super::windows::{Gates, REGEX_WORDS, WAITING_CELLS, set};
+use crate::limits::SCAN_BLOCK_OCTETS;
 use std::cell::RefCell;
 
 thread_local! {
@@ -29,19 +30,13 @@ pub(super) struct Scratch {
 pub(super) struct Search {
     /// What the rules found in the block.
     pub hits: BlockHits,
-    /// Expressions whose gates were found, each with the segments.
-    pub gates: Vec<(u16, u64)>,
     /// The block in lower case, behind the octets before it.
     pub folded: Box<[u8; FOLDED_OCTETS]>,
 }
 
 impl Scratch {
     fn new() -> Scratch {
-        let search = Search {
-            hits: BlockHits::default(),
-            gates: Vec::new(),
-            folded: Box::new([0; FOLDED_OCTETS]),
-        };
+        let search = Search { hits: BlockHits::default(), folded: Box::new([0; FOLDED_OCTETS]) };
         let plain = Box::new([0; DECODED_STEP_OCTETS]);
         Scratch { plain, text: Vec::new(), other: Vec::new(), search }
     }
@@ -52,60 +47,96 @@ pub(super) fn with<R>(use_it: impl FnOnce(&mut Scratch) -> R) -> R {
     SCRATCH.with_borrow_mut(use_it)
 }
 
-/// Which rules hit in a block: for each the first place, and the segments with a hit. Engines may
-/// look at a block in any order, and a flood of hits costs a constant for each.
-#[derive(Debug, Default)]
+/// Octets of a cell: so exactly it is known where the gates of expressions are.
+pub(super) const CELL_OCTETS: usize = 64;
+
+/// Cells of a block, with those that waited for it.
+pub(super) const BLOCK_CELLS: usize = SCAN_BLOCK_OCTETS / CELL_OCTETS + 2 * WAITING_CELLS;
+
+/// Which rules hit in a block, each with its first place, and which expressions have a gate in which
+/// cell. Engines may look at a block in any order, and a flood of hits costs a constant for each.
+#[derive(Debug)]
 pub(super) struct BlockHits {
-    of_rule: Vec<RuleHits>,
+    /// For each rule, the place of the octet with which its first match was complete.
+    first: Vec<u32>,
     touched: Vec<u16>,
-    /// Where in its segment the block begins.
+    /// How many rules there are: higher numbers are those of expressions.
+    rules: usize,
+    /// The gates in each cell; those in front may have waited for the block.
+    pub gates: Box<[Gates; BLOCK_CELLS]>,
+    /// Cells that may hold something.
+    used: usize,
+    /// Where behind the first cell the block begins.
     phase: usize,
 }
 
-/// The hits of one rule in a block.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct RuleHits {
-    /// The place of the octet with which the first match was complete.
-    pub first: u32,
-    /// A bit for each segment of the block in which a match was complete.
-    pub segments: u64,
+/// The place of a rule that did not hit.
+const NOWHERE: u32 = u32::MAX;
+
+impl Default for BlockHits {
+    fn default() -> BlockHits {
+        BlockHits {
+            first: Vec::new(),
+            touched: Vec::new(),
+            rules: 0,
+            gates: Box::new([[0; REGEX_WORDS]; BLOCK_CELLS]),
+            used: 0,
+            phase: 0,
+        }
+    }
 }
 
 impl BlockHits {
-    /// Makes room for rules of these numbers, and says where in its segment the block begins.
-    /// Allocates only when there were never so many rules.
-    pub(super) fn prepare(&mut self, rules: usize, phase: usize) {
-        self.phase = phase;
+    /// Makes room for so many rules and for a block of so many octets, which begins so far behind the
+    /// first cell. Allocates only when there were never so many rules.
+    pub(super) fn prepare(&mut self, rules: usize, phase: usize, octets: usize) {
         // A scan that panicked may have left some.
         self.drain(|_, _| {});
-        if self.of_rule.len() < rules {
-            self.of_rule.resize(rules, RuleHits::default());
+        self.gates[..self.used].fill(Gates::default());
+        self.used = BLOCK_CELLS.min((phase + octets) / CELL_OCTETS + WAITING_CELLS);
+        (self.rules, self.phase) = (rules, phase);
+        if self.first.len() < rules {
+            self.first.resize(rules, NOWHERE);
             self.touched.reserve(rules);
         }
     }
 
-    /// A literal of `rule` was complete with the octet at `place` of the block.
+    /// A literal of a rule or a gate of an expression was complete with the octet at `place` of the
+    /// block.
     #[inline]
-    pub(super) fn see(&mut self, rule: u16, place: usize) {
-        let hits = &mut self.of_rule[usize::from(rule)];
-        if hits.segments == 0 {
-            self.touched.push(rule);
-            hits.first = place as u32;
+    pub(super) fn see(&mut self, number: u16, place: usize) {
+        let number = usize::from(number);
+        if number >= self.rules {
+            let cell = (self.phase + place) / CELL_OCTETS;
+            set(&mut self.gates[cell], number - self.rules);
+            return;
         }
-        hits.first = hits.first.min(place as u32);
-        hits.segments |= 1 << ((self.phase + place) / SCAN_SEGMENT_OCTETS);
+        let first = &mut self.first[number];
+        if *first == NOWHERE {
+            self.touched.push(number as u16);
+        }
+        *first = (*first).min(place as u32);
     }
 
-    /// Gives each rule that hit, in the order of the first places, and forgets it.
+    /// Gives each rule that hit with its first place, in the order of these, and forgets it.
     #[inline]
-    pub(super) fn drain(&mut self, mut each: impl FnMut(u16, RuleHits)) {
-        let BlockHits { of_rule, touched, .. } = self;
+    pub(super) fn drain(&mut self, mut each: impl FnMut(u16, usize)) {
+        let BlockHits { first, touched, .. } = self;
         if touched.is_empty() {
             return;
         }
-        touched.sort_unstable_by_key(|rule| (of_rule[usize::from(*rule)].first, *rule));
+        touched.sort_unstable_by_key(|rule| (first[usize::from(*rule)], *rule));
         for rule in touched.drain(..) {
-            each(rule, std::mem::take(&mut of_rule[usize::from(rule)]));
+            each(rule, std::mem::replace(&mut first[usize::from(rule)], NOWHERE) as usize);
         }
+    }
+
+    /// All gates that were found.
+    pub(super) fn all_gates(&self) -> Gates {
+        let mut all = Gates::default();
+        for cell in &self.gates[..self.used] {
+            all.iter_mut().zip(cell).for_each(|(word, other)| *word |= other);
+        }
+        all
     }
 }

@@ -85,6 +85,9 @@ const fn shown_table() -> [Shown; 256] {
     table
 }
 
+/// Octets of a text that are looked at at once.
+const PLAIN_OCTETS: usize = 16;
+
 /// Octets of a name that are kept: no name that matters is longer.
 const NAME_OCTETS: usize = 12;
 
@@ -199,6 +202,33 @@ impl Visible {
     /// How many octets at the start are shown as they are: words with one space between them.
     #[inline]
     fn run(&mut self, octets: &[u8]) -> usize {
+        let (pieces, _) = octets.as_chunks();
+        let plain = pieces.iter().take_while(|piece| self.is_plain(piece)).count();
+        let begun = plain * PLAIN_OCTETS;
+        begun + self.run_by_octet(&octets[begun..])
+    }
+
+    /// Whether octets that go on are all shown as they are. Branches would cost more than to look at
+    /// all of them, which the processor can do at once.
+    #[inline]
+    fn is_plain(&mut self, octets: &[u8; PLAIN_OCTETS]) -> bool {
+        let markup = u8::from(self.html);
+        let mut other = u8::from(self.after_blank && octets[0] == b' ');
+        for octet in octets {
+            other |= u8::from(!matches!(octet, b' '..=b'~'));
+            other |= markup & u8::from(matches!(octet, b'<' | b'&'));
+        }
+        for pair in octets.array_windows::<2>() {
+            other |= u8::from(*pair == *b"  ");
+        }
+        if other == 0 {
+            self.after_blank = octets[PLAIN_OCTETS - 1] == b' ';
+        }
+        other == 0
+    }
+
+    #[inline]
+    fn run_by_octet(&mut self, octets: &[u8]) -> usize {
         let (html, mut after_blank) = (self.html, self.after_blank);
         let stop = octets.iter().position(|octet| match SHOWN[usize::from(*octet)] {
             Shown::AsItIs => {

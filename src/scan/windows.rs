@@ -1,114 +1,233 @@
-//! How regular expressions see a text that streams: in windows of two segments of
-//! [`SCAN_SEGMENT_OCTETS`], one beginning with each segment.
+//! How regular expressions see a text that streams: in windows around the gates that were found.
 //!
-//! A match of up to one segment lies whole in some window; a longer one is found where its beginning
-//! in a window fulfils the expression. Windows lie at fixed places of the stream, and so does what
-//! they may cost: nothing here depends on how the text was cut.
+//! A text is divided into stretches of [`SCAN_STRETCH_OCTETS`], and a stretch into cells. When as
+//! many octets have come behind a stretch as any expression reaches, each expression with a gate in
+//! it runs once: from as far before the first cell with one as a match may begin, to as far behind
+//! the last one as a match may end. Most expressions reach a few words, and so most windows are
+//! short; none reaches beyond [`REGEX_REACH_OCTETS`], so a match of no more octets than that is
+//! seen whole. Stretches and cells lie at fixed places of the stream, and so does what they may
+//! cost: nothing here depends on how the text was cut.
+//!
+//! The few expressions without a gate take every octet, with their state carried over every cut.
 
 use super::regexes::RegexSet;
-use crate::limits::{REGEX_UNITS_AN_OCTET, REGEX_UNITS_AT_ONCE, REGEXES_MAX, SCAN_SEGMENT_OCTETS};
-use std::ops::Range;
+use super::scratch::{BLOCK_CELLS, CELL_OCTETS};
+use crate::limits::{
+    REGEX_REACH_OCTETS, REGEX_UNITS_AN_OCTET, REGEX_UNITS_AT_ONCE, REGEXES_MAX,
+    REGEXES_UNGATED_MAX, SCAN_STRETCH_OCTETS,
+};
+use regex_automata::util::primitives::StateID;
 
 /// Expressions of a rule set; a bit for each.
 pub(super) const REGEX_WORDS: usize = REGEXES_MAX / 64;
 
-/// Which gates were found in a segment.
+/// A set of expressions: those with a gate in a cell, for instance.
 pub(super) type Gates = [u64; REGEX_WORDS];
 
-/// Octets of a window, with the one before it and the one behind it.
-const WINDOW_OCTETS: usize = 1 + 2 * SCAN_SEGMENT_OCTETS + 1;
+/// Cells of a stretch.
+const CELLS: usize = SCAN_STRETCH_OCTETS / CELL_OCTETS;
 
-/// The last octets of a stream, and the gates found in them.
+/// Cells that may wait for octets behind them, beginning with a stretch.
+pub(super) const WAITING_CELLS: usize = (SCAN_STRETCH_OCTETS + REGEX_REACH_OCTETS) / CELL_OCTETS;
+
+/// Octets that are kept: the waiting cells, and what is reached before them.
+const KEPT_OCTETS: usize = SCAN_STRETCH_OCTETS + 2 * REGEX_REACH_OCTETS;
+
+/// A stretch with what is reached around it, and the octet behind, which decides whether a word or
+/// the text ends there.
+const AROUND_OCTETS: usize = KEPT_OCTETS + 1;
+
+/// What is kept of a stream between two blocks.
 #[derive(Debug)]
 pub(super) struct Windows {
-    octets: [u8; WINDOW_OCTETS],
+    octets: [u8; KEPT_OCTETS],
     length: usize,
-    /// Octets before the window's first one: one, but for the first window.
-    before: usize,
-    /// Gates in the window's first segment, and in its second one.
-    gates: [Gates; 2],
     /// Octets of the stream.
     position: u64,
+    /// The first stretch that waits.
+    stretch: u64,
+    /// The gates in the waiting cells: so many words for each as the expressions need.
+    gates: Vec<u64>,
+    /// How far the expressions are that have no gate.
+    running: [Option<StateID>; REGEXES_UNGATED_MAX],
+}
+
+/// A stretch that is complete, with its surroundings.
+pub(super) struct Around<'a> {
+    text: &'a [u8],
+    /// Where in `text` the stretch begins.
+    begins: usize,
+    gates: [Gates; CELLS],
+    /// Octets of the stretch, fewer for the last one of a stream.
+    pub(super) octets: usize,
 }
 
 impl Default for Windows {
     fn default() -> Windows {
         Windows {
-            octets: [0; WINDOW_OCTETS],
+            octets: [0; KEPT_OCTETS],
             length: 0,
-            before: 0,
-            gates: [[0; REGEX_WORDS]; 2],
             position: 0,
+            stretch: 0,
+            gates: Vec::new(),
+            running: Default::default(),
         }
     }
 }
 
 impl Windows {
-    /// Where in its segment the next octet lies.
-    pub(super) fn phase(&self) -> usize {
-        (self.position % SCAN_SEGMENT_OCTETS as u64) as usize
+    /// Another stream begins, of which so many expressions are asked.
+    fn clear(&mut self, regexes: usize) {
+        (self.length, self.position, self.stretch) = (0, 0, 0);
+        self.gates.clear();
+        self.gates.reserve_exact(WAITING_CELLS * regexes.div_ceil(64));
+        self.gates.resize(WAITING_CELLS * regexes.div_ceil(64), 0);
+        self.running = Default::default();
     }
 
-    /// Takes the next octets. `gates` tells which were found in a segment of them, the first of
-    /// which is the one that is open. `ask` is given each window that is complete, as its text, the
-    /// range of the window in it, and the gates that were found there.
-    pub(super) fn take(
-        &mut self,
-        octets: &[u8],
-        gates: impl Fn(usize) -> Gates,
-        mut ask: impl FnMut(&[u8], Range<usize>, &Gates),
-    ) {
-        let mut rest = octets;
-        let mut segment = 0;
-        while let Some(first) = rest.first() {
-            if self.length == self.before + 2 * SCAN_SEGMENT_OCTETS {
-                // The octet behind the window decides whether a word or the text ends with it.
-                self.octets[self.length] = *first;
-                self.ask(self.length + 1, &mut ask);
-                self.go_on();
-            }
-            let room = SCAN_SEGMENT_OCTETS - self.phase();
-            let (piece, after) = rest.split_at(room.min(rest.len()));
-            self.octets[self.length..][..piece.len()].copy_from_slice(piece);
-            self.length += piece.len();
-            let second = self.length - self.before > SCAN_SEGMENT_OCTETS;
-            let found = gates(segment);
-            or(&mut self.gates[usize::from(second)], &found);
-            self.position += piece.len() as u64;
-            segment += usize::from(piece.len() == room);
-            rest = after;
+    /// Octets between the first cell that waits and the next octet.
+    pub(super) fn phase(&self) -> usize {
+        (self.position - self.stretch * SCAN_STRETCH_OCTETS as u64) as usize
+    }
+
+    /// Puts the gates of the cells that wait before those that will be found.
+    pub(super) fn restore(&self, cells: &mut [Gates; BLOCK_CELLS]) {
+        let words = (self.gates.len() / WAITING_CELLS).max(1);
+        for (cell, waiting) in cells.iter_mut().zip(self.gates.chunks_exact(words)) {
+            cell[..words].copy_from_slice(waiting);
         }
     }
 
-    /// Another stream begins.
-    fn clear(&mut self) {
-        (self.length, self.before, self.position) = (0, 0, 0);
-        self.gates = Default::default();
+    /// Takes the next octets, with the gates of all cells from the first one on that waited. `ask`
+    /// is given each stretch that is complete.
+    pub(super) fn take(
+        &mut self,
+        block: &[u8],
+        cells: &[Gates; BLOCK_CELLS],
+        mut ask: impl FnMut(Around<'_>),
+    ) {
+        let end = self.position + block.len() as u64;
+        let (stretches, _) = cells.as_chunks::<CELLS>();
+        let mut behind = 0;
+        for gates in stretches {
+            let last = (self.stretch + 1) * SCAN_STRETCH_OCTETS as u64;
+            if end <= last + REGEX_REACH_OCTETS as u64 {
+                break;
+            }
+            self.ask(block, *gates, &mut ask);
+            self.stretch += 1;
+            behind += CELLS;
+        }
+        let words = (self.gates.len() / WAITING_CELLS).max(1);
+        for (waiting, cell) in self.gates.chunks_exact_mut(words).zip(&cells[behind..]) {
+            waiting.copy_from_slice(&cell[..words]);
+        }
+        self.keep(block);
+        self.position = end;
     }
 
     /// The stream has ended, and another one may begin.
-    pub(super) fn finish(&mut self, mut ask: impl FnMut(&[u8], Range<usize>, &Gates)) {
-        self.ask(self.length, &mut ask);
-        self.clear();
+    pub(super) fn finish(&mut self, mut ask: impl FnMut(Around<'_>)) {
+        let mut cells = [[0; REGEX_WORDS]; WAITING_CELLS];
+        let words = (self.gates.len() / WAITING_CELLS).max(1);
+        for (cell, waiting) in cells.iter_mut().zip(self.gates.chunks_exact(words)) {
+            cell[..words].copy_from_slice(waiting);
+        }
+        let (stretches, _) = cells.as_chunks::<CELLS>();
+        for gates in stretches {
+            if self.position > self.stretch * SCAN_STRETCH_OCTETS as u64 {
+                self.ask(b"", *gates, &mut ask);
+                self.stretch += 1;
+            }
+        }
+        self.clear(64 * words);
     }
 
-    fn ask(&self, length: usize, ask: &mut impl FnMut(&[u8], Range<usize>, &Gates)) {
-        let mut gates = self.gates[0];
-        or(&mut gates, &self.gates[1]);
-        ask(&self.octets[..length], self.before..self.length, &gates);
+    /// Asks about the first stretch that waits; `block` is what follows the octets that are kept.
+    fn ask(&self, block: &[u8], gates: [Gates; CELLS], ask: &mut impl FnMut(Around<'_>)) {
+        let end = self.position + block.len() as u64;
+        let begins = self.stretch * SCAN_STRETCH_OCTETS as u64;
+        let octets = (end - begins).min(SCAN_STRETCH_OCTETS as u64) as usize;
+        if gates.as_flattened().iter().all(|word| *word == 0) {
+            return ask(Around { text: b"", begins: 0, gates, octets });
+        }
+        let from = begins.saturating_sub(REGEX_REACH_OCTETS as u64);
+        let to = end.min(begins + (SCAN_STRETCH_OCTETS + REGEX_REACH_OCTETS + 1) as u64);
+        let begins = (begins - from) as usize;
+        if let Some(from) = from.checked_sub(self.position) {
+            let text = &block[from as usize..(to - self.position) as usize];
+            return ask(Around { text, begins, gates, octets });
+        }
+        let mut joined = [0; AROUND_OCTETS];
+        let kept = &self.octets[..self.length];
+        let kept = &kept[self.length - (self.position - from) as usize..];
+        let (before, behind) = joined.split_at_mut(kept.len());
+        before.copy_from_slice(kept);
+        let came = to.saturating_sub(self.position) as usize;
+        behind[..came].copy_from_slice(&block[..came]);
+        let length = (to - from) as usize;
+        ask(Around { text: &joined[..length], begins, gates, octets });
     }
 
-    /// The next window begins with this one's second segment.
-    fn go_on(&mut self) {
-        let from = self.before + SCAN_SEGMENT_OCTETS - 1;
-        self.octets.copy_within(from..self.length, 0);
-        self.length -= from;
-        self.before = 1;
-        self.gates = [self.gates[1], [0; REGEX_WORDS]];
+    /// Keeps what may still be asked about, once the octets of a block are behind.
+    fn keep(&mut self, block: &[u8]) {
+        let end = self.position + block.len() as u64;
+        let begins = self.stretch * SCAN_STRETCH_OCTETS as u64;
+        let kept = (end - begins.saturating_sub(REGEX_REACH_OCTETS as u64)) as usize;
+        let old = kept.saturating_sub(block.len());
+        if old < self.length {
+            self.octets.copy_within(self.length - old..self.length, 0);
+        }
+        let new = &block[block.len() - (kept - old)..];
+        self.octets[old..kept].copy_from_slice(new);
+        self.length = kept;
+    }
+
+    /// Lets the expressions without a gate take the next octets.
+    pub(super) fn run(
+        &mut self,
+        octets: &[u8],
+        regexes: &RegexSet,
+        asked: &mut Asked,
+        asks: impl Fn(u16) -> bool,
+        mut found: impl FnMut(u16),
+    ) {
+        for (number, state) in regexes.running.iter().zip(&mut self.running) {
+            let Some(regex) = regexes.all.get(usize::from(*number)) else { continue };
+            if !asks(regex.rule) || has(&asked.matched, usize::from(*number)) {
+                continue;
+            }
+            let mut at = state.unwrap_or(regex.start);
+            let (taken, matched) = regex.go_on(&mut at, octets);
+            asked.run_units += taken as u64;
+            *state = Some(at);
+            if matched {
+                set(&mut asked.matched, usize::from(*number));
+                found(regex.rule);
+            }
+        }
+    }
+
+    /// The stream has ended for the expressions without a gate.
+    pub(super) fn run_out(
+        &mut self,
+        regexes: &RegexSet,
+        asked: &mut Asked,
+        mut found: impl FnMut(u16),
+    ) {
+        for (number, state) in regexes.running.iter().zip(&mut self.running) {
+            let Some(regex) = regexes.all.get(usize::from(*number)) else { continue };
+            let Some(state) = state.take() else { continue };
+            if !has(&asked.matched, usize::from(*number)) && regex.matches_at_end(state) {
+                set(&mut asked.matched, usize::from(*number));
+                found(regex.rule);
+            }
+        }
     }
 }
 
-fn or(gates: &mut Gates, others: &Gates) {
+/// Puts expressions among others.
+pub(super) fn or(gates: &mut Gates, others: &Gates) {
     gates.iter_mut().zip(others).for_each(|(word, other)| *word |= other);
 }
 
@@ -121,12 +240,12 @@ pub(super) struct Expressions {
 }
 
 impl Expressions {
-    /// A message begins. `look` tells whether any expression looks at the stream.
-    pub(super) fn begin(&mut self, look: bool) {
+    /// A message begins. So many expressions are there, if any of them looks at the stream.
+    pub(super) fn begin(&mut self, regexes: Option<usize>) {
         self.asked = Asked::default();
-        match look {
-            true => self.windows.get_or_insert_default().clear(),
-            false => self.windows = None,
+        match regexes {
+            Some(regexes) => self.windows.get_or_insert_default().clear(regexes),
+            None => self.windows = None,
         }
     }
 }
@@ -135,6 +254,8 @@ impl Expressions {
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     pub(super) budget: Budget,
+    /// Octets that expressions without a gate have taken.
+    run_units: u64,
     /// Expressions that have matched, and need not be asked again.
     matched: Gates,
     /// The budget was spent, and something was not asked.
@@ -144,20 +265,56 @@ pub(super) struct Asked {
 impl Asked {
     /// Work units that were spent.
     pub(super) fn units(&self) -> u64 {
-        self.budget.spent()
+        self.budget.spent() + self.run_units
     }
 
-    /// Asks the expressions whose gates were found in a window, and those without, but only those of
-    /// rules that `asks` admits. The rules of those that match are given.
-    pub(super) fn ask(
+    /// Asks the expressions with a gate in a stretch, but only those of rules that `asks` admits. The
+    /// rules of those that match are given.
+    pub(super) fn ask_around(
+        &mut self,
+        regexes: &RegexSet,
+        around: &Around<'_>,
+        asks: impl Fn(u16) -> bool,
+        mut found: impl FnMut(u16),
+    ) {
+        self.budget.earn(around.octets);
+        if around.text.is_empty() {
+            return;
+        }
+        let mut open = Gates::default();
+        around.gates.iter().for_each(|cell| or(&mut open, cell));
+        open.iter_mut().zip(self.matched).for_each(|(word, matched)| *word &= !matched);
+        for number in numbers(open) {
+            let Some(regex) = regexes.all.get(number).filter(|regex| asks(regex.rule)) else {
+                continue;
+            };
+            let first = around.gates.iter().position(|cell| has(cell, number)).unwrap_or(0);
+            let last = around.gates.iter().rposition(|cell| has(cell, number)).unwrap_or(0);
+            let from = around.begins + first * CELL_OCTETS + 1;
+            let to = around.begins + (last + 1) * CELL_OCTETS + regex.after;
+            let (from, to) = (from.saturating_sub(regex.before), to.min(around.text.len()));
+            if !self.budget.spend(to.saturating_sub(from)) {
+                self.is_spent = true;
+                return;
+            }
+            if regex.matches(around.text, from, to) {
+                set(&mut self.matched, number);
+                found(regex.rule);
+            }
+        }
+    }
+
+    /// Asks the expressions whose gates were found in a text that is there as a whole, and those
+    /// without, as [`Asked::ask_around`] does.
+    pub(super) fn ask_whole(
         &mut self,
         regexes: &RegexSet,
         text: &[u8],
-        window: Range<usize>,
         gates: &Gates,
         asks: impl Fn(u16) -> bool,
         mut found: impl FnMut(u16),
     ) {
+        self.budget.earn(text.len());
         let mut open = *gates;
         or(&mut open, &regexes.ungated);
         open.iter_mut().zip(self.matched).for_each(|(word, matched)| *word &= !matched);
@@ -165,11 +322,11 @@ impl Asked {
             let Some(regex) = regexes.all.get(number).filter(|regex| asks(regex.rule)) else {
                 continue;
             };
-            if !self.budget.spend(window.len()) {
+            if !self.budget.spend(text.len()) {
                 self.is_spent = true;
                 return;
             }
-            if regex.matches(text, window.start, window.end) {
+            if regex.matches(text, 0, text.len()) {
                 set(&mut self.matched, number);
                 found(regex.rule);
             }
@@ -182,6 +339,11 @@ pub(super) fn set(gates: &mut Gates, number: usize) {
     if let Some(word) = gates.get_mut(number / 64) {
         *word |= 1 << (number % 64);
     }
+}
+
+/// Whether an expression is among others.
+fn has(gates: &Gates, number: usize) -> bool {
+    gates.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 != 0)
 }
 
 /// The numbers of the expressions in a set.
@@ -228,61 +390,74 @@ mod tests {
     use super::*;
     use crate::scan::regexes::Regex;
 
-    /// What an expression finds in a text, with the gates at their true places, in pieces.
-    fn found(regex: &Regex, text: &[u8], piece: usize) -> bool {
-        let mut windows = Windows::default();
+    /// Whether an expression is found in a text, with the gates at their true places, in pieces; and
+    /// what that cost.
+    fn found(regexes: &RegexSet, text: &[u8], piece: usize) -> (bool, u64) {
+        let (mut windows, mut asked) = (Windows::default(), Asked::default());
+        windows.clear(regexes.all.len());
         let (mut found, mut start) = (false, 0);
         let lower = text.to_ascii_lowercase();
         for octets in text.chunks(piece) {
-            let first = start / SCAN_SEGMENT_OCTETS;
-            let ends = |segment: usize| {
-                let range = (first + segment) * SCAN_SEGMENT_OCTETS..;
-                let range = range.start.max(start)
-                    ..((first + segment + 1) * SCAN_SEGMENT_OCTETS).min(start + octets.len());
-                let mut all = Gates::default();
-                let ends_here =
-                    |gate: &Vec<u8>| range.clone().any(|end| lower[..=end].ends_with(gate));
-                all[0] |= u64::from(regex.gates.is_empty() || regex.gates.iter().any(ends_here));
-                all
-            };
-            windows.take(octets, ends, |text, window, gates| {
-                found |= gates[0] != 0 && regex.matches(text, window.start, window.end);
+            let mut cells = Box::new([[0; REGEX_WORDS]; BLOCK_CELLS]);
+            windows.restore(&mut cells);
+            for place in 0..octets.len() {
+                let behind = &lower[..=start + place];
+                if regexes.all[0].gates.iter().any(|gate| behind.ends_with(gate)) {
+                    set(&mut cells[(windows.phase() + place) / CELL_OCTETS], 0);
+                }
+            }
+            windows.take(octets, &cells, |around| {
+                asked.ask_around(regexes, &around, |_| true, |_| found = true);
             });
+            windows.run(octets, regexes, &mut asked, |_| true, |_| found = true);
             start += octets.len();
         }
-        windows.finish(|text, window, gates| {
-            found |= gates[0] != 0 && regex.matches(text, window.start, window.end);
-        });
-        found
+        windows.run_out(regexes, &mut asked, |_| found = true);
+        windows.finish(|around| asked.ask_around(regexes, &around, |_| true, |_| found = true));
+        (found, asked.units())
     }
 
     #[test]
-    fn a_match_of_a_segment_is_found_wherever_it_lies_and_is_cut() {
-        let within = SCAN_SEGMENT_OCTETS - 7;
+    fn a_match_within_reach_is_found_wherever_it_lies_and_is_cut() {
+        let reach = REGEX_REACH_OCTETS;
+        let (within, beyond) = (reach - 8, reach + SCAN_STRETCH_OCTETS);
+        let behind = |octets: usize| format!("abc{}defg", "x".repeat(octets));
+        let before = |octets: usize| format!("{}gate", "ab".repeat(octets / 2));
         let table = [
-            (format!("abc[x]{{{within}}}defg"), format!("abc{}defg", "x".repeat(within)), true),
+            ("abc[x]+defg".to_owned(), behind(within), true),
+            ("abc[x]+defg".to_owned(), behind(beyond), false),
+            ("(?:ab)+gate".to_owned(), before(within), true),
+            (format!("x(?:ab){{{}}}gate", beyond / 2), format!("x{}", before(beyond)), false),
             (r"\bvia\b".into(), "via".into(), true),
             (r"\bvia\b".into(), "-via-".into(), true),
             (r"\bvia\b".into(), "xvia".into(), false),
             (r"\bvia\b".into(), "viax".into(), false),
             (r"(?i)VI[a]gra$".into(), "viagra".into(), false),
             (r"[0-9]{4}-[0-9]{4}".into(), "1234-5678".into(), true),
+            (r"\b[0-9]+x\b".into(), format!("{}x", "1".repeat(5 * reach)), true),
         ];
         for (pattern, text, expected) in table {
             let regex = Regex::compile(0, &pattern).unwrap();
-            for before in (0..3 * SCAN_SEGMENT_OCTETS).step_by(61) {
+            let running = if regex.gates.is_empty() { vec![0] } else { vec![] };
+            let regexes = RegexSet::new(vec![regex], running);
+            for before in (0..3 * reach).step_by(61) {
                 let text = format!("{}{text}{}", ".".repeat(before), ".".repeat(900));
-                for piece in [1, 7, 500, text.len()] {
-                    assert_eq!(
-                        found(&regex, text.as_bytes(), piece),
-                        expected,
-                        "{pattern} behind {before} octets in pieces of {piece}"
-                    );
+                let whole = found(&regexes, text.as_bytes(), text.len());
+                assert_eq!(whole.0, expected, "{pattern} behind {before} octets");
+                for piece in [1, 7, 64, 128, 500] {
+                    let cut = found(&regexes, text.as_bytes(), piece);
+                    assert_eq!(cut, whole, "{pattern} behind {before} octets by {piece}");
                 }
             }
         }
-        let at_end = Regex::compile(0, "^via$").unwrap();
-        assert!(found(&at_end, b"via", 2) && !found(&at_end, b"via.", 2));
+        for (pattern, gateless) in [("^via$", false), ("^[0-9]$", true)] {
+            let regexes = RegexSet::new(vec![Regex::compile(0, pattern).unwrap()], vec![]);
+            let running = if gateless { vec![0] } else { vec![] };
+            let regexes = RegexSet { running: running.into(), ..regexes };
+            let text: &[u8] = if gateless { b"7" } else { b"via" };
+            assert!(found(&regexes, text, 2).0, "{pattern}");
+            assert!(!found(&regexes, &[text, b"."].concat(), 2).0, "{pattern}");
+        }
     }
 
     #[test]
