@@ -2,7 +2,7 @@
 
 use crate::message::{Form, Message};
 use crate::process::{Site, code};
-use postern::control::ledger::CrashPoint;
+use postern::durable::CrashPoint;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
