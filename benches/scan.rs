@@ -18,7 +18,7 @@ mod scanned;
 use aho_corasick::automaton::Automaton;
 use aho_corasick::{MatchKind, StartKind, dfa, nfa};
 use postern::scan::{RuleSpec, Rules, Surface};
-use postern::tools::calibrate::nanoseconds_within;
+use postern::tools::calibrate::{nanoseconds_of, nanoseconds_within};
 use postern::tools::floods::{Flood, floods, of_literals};
 use scanned::{compiled, expressions, list, mail, specs};
 use std::hint::black_box;
@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 const MEASURED: Duration = Duration::from_millis(100);
 
 /// What each hostile input is about as long as.
-const HOSTILE_OCTETS: usize = 1 << 20;
+const HOSTILE_OCTETS: usize = 1 << 18;
 
 /// Literals, and the megabytes a second that are the aim on mail and on the worst input.
 const ENGINES: [(&str, u32, u32); 4] =
@@ -94,7 +94,9 @@ impl Bench {
             let begun = Instant::now();
             let Some(search) = build(list) else { continue };
             let built = begun.elapsed();
-            self.row(&name, engine, &floods, |texts| time(&search, texts));
+            self.row(&name, engine, &floods, |texts| {
+                nanoseconds_of(MEASURED, texts, |text| _ = black_box(search(black_box(text))))
+            });
             println!("| | {engine}: built in {} ms, {aim} | | | | | | |", built.as_millis());
         }
     }
@@ -155,19 +157,6 @@ impl Bench {
             others.join(", ")
         );
     }
-}
-
-/// Nanoseconds an octet that a search takes, at its best.
-fn time(search: &Search, texts: &[Vec<u8>]) -> f64 {
-    let octets: usize = texts.iter().map(Vec::len).sum();
-    let (mut best, mut runs, begun) = (f64::MAX, 0, Instant::now());
-    while runs < 3 || begun.elapsed() < MEASURED {
-        let run = Instant::now();
-        texts.iter().for_each(|text| _ = black_box(search(black_box(text))));
-        best = best.min(run.elapsed().as_nanos() as f64 / octets.max(1) as f64);
-        runs += 1;
-    }
-    best
 }
 
 // ---- engines --------------------------------------------------------------------------------

@@ -412,7 +412,7 @@ pub const LITERALS_SAMPLED: usize = 16_384;
 /// Messages that wait for a thread of `postern scan`: few, as those of mailboxes wait in memory.
 pub const SCAN_QUEUE: usize = 64;
 
-/// Scanners that a shard keeps for the next messages, of some 4 KiB each: as many messages come in at
+/// Scanners that a shard keeps for the next messages, of 4 to 9 KiB each: as many messages come in at
 /// one time on a busy shard.
 pub const SCANNERS_IDLE_MAX: usize = 64;
 

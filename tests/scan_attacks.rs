@@ -410,6 +410,26 @@ fn a_61_no_piece_of_a_large_message_holds_up_a_shard() {
     }
 }
 
+/// What `cargo bench --bench worst` has found: messages that come nearer to the bound, or take longer,
+/// than any other that it could make of mail and floods.
+#[test]
+fn the_dearest_messages_known_stay_within_the_bound() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/worst");
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let messages: Vec<Vec<u8>> = entries.map(|path| std::fs::read(path).unwrap()).collect();
+    assert!(messages.len() >= 2);
+    let common = expressions(COMMON.split_whitespace().map(common));
+    for rules in [rules(&Surface::ALL), common] {
+        let cost = rules.cost();
+        for message in &messages {
+            let findings = scan(&rules, [&message[..]]);
+            let bound = cost.units_at_once + cost.units_an_octet * message.len() as u64;
+            assert!(findings.units() <= bound, "{} of {bound}", findings.units());
+            assert!(findings == scan(&rules, message.chunks(61)));
+        }
+    }
+}
+
 /// The other side of the budget: mail that nobody made to spend it does not, be it alone or a great
 /// many letters as one, in which what may be spent at once is nothing. With half a hundred expressions
 /// whose gates are common words; and with hundreds from the corpus beside the project, where it is at
