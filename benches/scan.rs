@@ -13,13 +13,15 @@
 //! are read from the corpus beside the project, where it is at hand. Vectorscan is a library in C++
 //! that machines seldom have, and is not among the rivals.
 
+mod scanned;
+
 use aho_corasick::automaton::Automaton;
 use aho_corasick::{MatchKind, StartKind, dfa, nfa};
-use postern::scan::{RuleSpec, Rules, Score, Surface, Tags};
-use postern::tools::calibrate::nanoseconds_within;
+use postern::scan::{RuleSpec, Rules, Surface};
+use postern::tools::calibrate::{nanoseconds_of, nanoseconds_within};
 use postern::tools::floods::{Flood, floods, of_literals};
+use scanned::{compiled, expressions, list, mail, specs};
 use std::hint::black_box;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +29,7 @@ use std::time::{Duration, Instant};
 const MEASURED: Duration = Duration::from_millis(100);
 
 /// What each hostile input is about as long as.
-const HOSTILE_OCTETS: usize = 1 << 20;
+const HOSTILE_OCTETS: usize = 1 << 18;
 
 /// Literals, and the megabytes a second that are the aim on mail and on the worst input.
 const ENGINES: [(&str, u32, u32); 4] =
@@ -92,7 +94,9 @@ impl Bench {
             let begun = Instant::now();
             let Some(search) = build(list) else { continue };
             let built = begun.elapsed();
-            self.row(&name, engine, &floods, |texts| time(&search, texts));
+            self.row(&name, engine, &floods, |texts| {
+                nanoseconds_of(MEASURED, texts, |text| _ = black_box(search(black_box(text))))
+            });
             println!("| | {engine}: built in {} ms, {aim} | | | | | | |", built.as_millis());
         }
     }
@@ -155,19 +159,6 @@ impl Bench {
     }
 }
 
-/// Nanoseconds an octet that a search takes, at its best.
-fn time(search: &Search, texts: &[Vec<u8>]) -> f64 {
-    let octets: usize = texts.iter().map(Vec::len).sum();
-    let (mut best, mut runs, begun) = (f64::MAX, 0, Instant::now());
-    while runs < 3 || begun.elapsed() < MEASURED {
-        let run = Instant::now();
-        texts.iter().for_each(|text| _ = black_box(search(black_box(text))));
-        best = best.min(run.elapsed().as_nanos() as f64 / octets.max(1) as f64);
-        runs += 1;
-    }
-    best
-}
-
 // ---- engines --------------------------------------------------------------------------------
 
 /// Looks for all literals in a text; what it returns shall only not be left out.
@@ -220,71 +211,6 @@ fn of_daachorse(literals: &[Vec<u8>]) -> Option<Search> {
     Some(Box::new(move |text| automaton.find_overlapping_iter(text).count()))
 }
 
-// ---- rules ----------------------------------------------------------------------------------
-
-fn corpora() -> [PathBuf; 2] {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    [here.join("tests/corpus"), here.join("../shared/corpus")]
-}
-
-fn list(literals: &str) -> Option<Vec<Vec<u8>>> {
-    let path = |corpus: PathBuf| corpus.join(format!("patterns/literals-{literals}.txt"));
-    let text = corpora().into_iter().find_map(|corpus| std::fs::read(path(corpus)).ok())?;
-    let lines = text.split(|octet| *octet == b'\n').filter(|line| !line.is_empty());
-    Some(lines.map(Vec::from).collect())
-}
-
-/// Expressions in use. Those that are refused, since they run over every octet or are too large, are
-/// left out.
-fn expressions() -> Option<Vec<RuleSpec>> {
-    let path = |corpus: PathBuf| corpus.join("patterns/regexes-300.txt");
-    let text = corpora().into_iter().find_map(|c| std::fs::read_to_string(path(c)).ok())?;
-    let expressions = text.lines().filter_map(|line| line.split('\t').nth(2));
-    let spec = |(number, regex): (usize, &str)| RuleSpec {
-        regexes: vec![regex.to_owned()],
-        surfaces: vec![Surface::Subject, Surface::Visible],
-        tag: format!("tag-{}", number % 100),
-        ..RuleSpec::default()
-    };
-    let is_taken = |spec: &RuleSpec| {
-        let alone = Rules::compile(Tags::new(), std::slice::from_ref(spec));
-        alone.is_ok_and(|rules| rules.tables().ungated.0 == 0)
-    };
-    Some(expressions.enumerate().map(spec).filter(is_taken).collect())
-}
-
 fn rules(literals: &[Vec<u8>], surfaces: &[Surface]) -> Arc<Rules> {
     compiled(&specs(literals, surfaces))
-}
-
-fn compiled(specs: &[RuleSpec]) -> Arc<Rules> {
-    Arc::new(Rules::compile(Tags::new(), specs).expect("the rules of the corpus compile"))
-}
-
-/// Rules of some hundred literals.
-fn specs(literals: &[Vec<u8>], surfaces: &[Surface]) -> Vec<RuleSpec> {
-    let spec = |(index, literals): (usize, &[Vec<u8>])| RuleSpec {
-        name: format!("list {index}"),
-        literals: literals.to_vec(),
-        surfaces: surfaces.to_vec(),
-        tag: format!("tag-{}", index % 100),
-        score: Score(1000),
-        ..RuleSpec::default()
-    };
-    let size = literals.len().div_ceil(100).max(20);
-    literals.chunks(size).enumerate().map(spec).collect()
-}
-
-// ---- inputs ---------------------------------------------------------------------------------
-
-fn mail() -> Vec<Vec<u8>> {
-    let mut messages = Vec::new();
-    for folder in ["ham", "spam"] {
-        let entries =
-            corpora().into_iter().rev().find_map(|c| std::fs::read_dir(c.join(folder)).ok());
-        for entry in entries.into_iter().flatten() {
-            messages.push(std::fs::read(entry.expect("an entry").path()).expect("a message"));
-        }
-    }
-    messages
 }

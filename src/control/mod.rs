@@ -10,6 +10,7 @@ pub mod ledger;
 mod log;
 mod metrics;
 mod reload;
+mod retired;
 mod watch;
 
 pub use confine::forbid_programs;

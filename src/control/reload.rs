@@ -3,6 +3,7 @@
 //! The new tables are built and checked here, whole, and only then handed to the shards. Whatever is
 //! wrong with them, the old ones stay.
 
+use super::retired::Retired;
 use super::watch::Watch;
 use crate::config::{Config, Faults, Source, Stamp};
 use crate::session::Listener;
@@ -10,7 +11,7 @@ use crate::shard::gateway::GatewayHandle;
 use crate::tls::TlsWarning;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is served, and how it came about.
@@ -61,6 +62,7 @@ pub(super) struct Reloader {
 struct Shared {
     gateway: GatewayHandle,
     served: Mutex<(Served, Watch)>,
+    retired: Mutex<Retired>,
     done: AtomicU64,
     failed: AtomicU64,
     last_success_unix_s: AtomicU64,
@@ -90,6 +92,7 @@ impl Reloader {
             last_success_unix_s: AtomicU64::new(unix_s()),
             certificate_expiry_unix_s: AtomicU64::new(expiry(&served.config)),
             served: Mutex::new((served, watch)),
+            retired: Mutex::default(),
         };
         Reloader { shared: Arc::new(shared) }
     }
@@ -106,14 +109,19 @@ impl Reloader {
     }
 
     /// Reads the named files again if they have changed. The configuration itself may just be edited:
-    /// its text is the one that was last taken.
+    /// its text is the one that was last taken. Old tables that are out of use are freed on the way.
     pub fn if_files_changed(&self) {
+        self.retired().free_unused();
         let mut served = self.shared.served.lock().unwrap_or_else(PoisonError::into_inner);
         if served.1.look(Stamp::of) {
             let source = served.0.source.clone();
             // What came of it is in the log and in the metrics.
             let _ = self.take(&mut served, Ok(source), "a file that it names has changed");
         }
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Retired> {
+        self.shared.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn counts(&self) -> ReloadCounts {
@@ -135,6 +143,7 @@ impl Reloader {
         let taken = source.and_then(|source| {
             let config = source.check()?;
             let listeners = permitted(&served.0.config, &config)?;
+            self.retired().take(&served.0.config.tables);
             self.shared.gateway.replace(&listeners, &config.tables);
             served.0 = Served { path: served.0.path.take(), source, config };
             served.1 = Watch::new(&served.0.config.files);

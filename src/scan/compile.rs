@@ -342,13 +342,19 @@ mod tests {
     fn a_surface_is_walked_only_where_a_rule_looks() {
         let rules = Rules::compile(Tags::new(), &[spec(&["abc"])]).unwrap();
         assert!(rules.ask(Surface::Raw) && !rules.ask(Surface::Header));
-        assert!(!rules.ask_decoded(true));
+        assert!(!rules.ask_decoded(true, true));
         let both = RuleSpec { surfaces: vec![Surface::Raw, Surface::Part], ..spec(&["abc"]) };
         let rules = Rules::compile(Tags::new(), std::slice::from_ref(&both)).unwrap();
-        assert!(rules.ask_decoded(true) && !rules.ask_decoded(false));
+        assert!(rules.ask_decoded(true, false) && !rules.ask_decoded(false, false));
         let text = RuleSpec { surfaces: vec![Surface::Text], ..both.clone() };
         let rules = Rules::compile(Tags::new(), &[both, text]).unwrap();
-        assert!(rules.ask_decoded(false));
+        assert!(rules.ask_decoded(false, true));
+        let text = Rules::compile(
+            Tags::new(),
+            &[RuleSpec { surfaces: vec![Surface::Text], ..spec(&["abc"]) }],
+        );
+        let text = text.unwrap();
+        assert!(text.ask_decoded(true, true) && !text.ask_decoded(true, false));
         assert_eq!(Rules::compile(Tags::new(), &[]).unwrap().table_octets(), 0);
     }
 

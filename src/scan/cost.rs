@@ -11,8 +11,8 @@ use super::sniff::Head;
 use super::windows::{WAITING_CELLS, Windows};
 use super::{STREAMS, Scanner};
 use crate::limits::{
-    ARCHIVE_HEADER_OCTETS, ARCHIVE_HELD_OCTETS, ARCHIVE_NAMES_MAX, ENTRY_NAME_OCTETS,
-    HEADER_FIELD_OCTETS, MIME_DEPTH_MAX, REGEX_UNITS_AN_OCTET, REGEX_UNITS_AT_ONCE,
+    ARCHIVE_HEADER_OCTETS, ARCHIVE_HELD_OCTETS, HEADER_FIELD_OCTETS, MIME_DEPTH_MAX,
+    REGEX_UNITS_AN_OCTET, REGEX_UNITS_AT_ONCE,
 };
 
 /// A bound on work, see [`Rules::cost`].
@@ -104,29 +104,29 @@ impl Rules {
     /// content octet.
     pub fn cost(&self) -> Cost {
         let asked = |asked: bool, units: u64| if asked { units } else { 0 };
+        let regex = asked(self.have_regexes(), REGEX_UNITS_AN_OCTET);
         // Each octet is taken by the structure, and as one of a leaf by its decoder and, where a
-        // header says so, by a second one; and is looked at for archives.
-        let mut an_octet = 4 + asked(self.ask(Surface::Header), 1);
+        // header says so, by a second one; and is looked at for archives. Beside, it lies either in
+        // a header or in a leaf.
+        let always = 4;
+        // A field is seen as it is, undone and bared, on up to three surfaces; a name of an attachment
+        // in up to four readings. In up to nine views links are read and looked up.
+        let views = asked(self.surfaces & FIELDS != 0, 9) + asked(self.ask(Surface::Name), 12);
+        let in_header =
+            asked(self.ask(Surface::Header), 1) + asked(self.ask_hosts(), 18) + views * (1 + regex);
         // A character of one octet may become one of three.
         let visible = asked(self.ask_visible(), 3);
-        an_octet += visible;
-        // A field is seen as it is, undone and bared, on up to three surfaces; a name of an
-        // attachment in up to four readings.
-        an_octet += asked(self.ask_digests(), 1) + asked(self.ask_blake3(), 1);
-        // Links are read, what they hold is looked up, and they are seen as a whole; those of fields,
-        // too, in up to nine views.
-        an_octet += asked(self.ask_links(), 3) + asked(self.ask_hosts(), 18);
-        an_octet += asked(self.surfaces & FIELDS != 0, 9) + asked(self.ask(Surface::Name), 12);
-        // Each name of an entry is seen in two forms; its header may have few octets of its own.
-        let names = u64::from(ARCHIVE_NAMES_MAX) * 2 * ENTRY_NAME_OCTETS as u64;
-        let entries = asked(self.ask(Surface::Entry), names);
-        let mut at_once = entries;
-        if self.have_regexes() {
-            let running = self.regexes.running.len() as u64;
-            at_once += 3 * REGEX_UNITS_AT_ONCE + entries * REGEX_UNITS_AN_OCTET;
-            an_octet +=
-                (REGEX_UNITS_AN_OCTET + running) * (1 + visible) + REGEX_UNITS_AN_OCTET * 12;
-        }
+        let digests = asked(self.ask_digests(), 1) + asked(self.ask_blake3(), 1);
+        // Links are read, what they hold is looked up, and they are seen as a whole. Of the names of
+        // entries, which two forms are seen, an octet may become three. The type of a leaf is told
+        // even if it has fewer octets.
+        let links = asked(self.ask_links(), 3) + asked(self.ask(Surface::Url), regex);
+        let told = asked(self.ask(Surface::Entry), 6) + asked(self.ask(Surface::Type), 4);
+        let running = self.regexes.running.len() as u64;
+        let in_leaf =
+            visible + digests + links + told * (1 + regex) + (1 + visible) * (regex + running);
+        let an_octet = always + in_header.max(in_leaf);
+        let at_once = asked(self.have_regexes(), 3 * REGEX_UNITS_AT_ONCE);
         Cost { units_at_once: at_once, units_an_octet: an_octet }
     }
 }

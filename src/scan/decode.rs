@@ -271,21 +271,41 @@ const fn qp_special_table() -> [bool; 256] {
 
 impl QuotedPrintable {
     fn step(&mut self, wire: &[u8], output: &mut Output<'_>) {
-        let mut rest = wire;
+        let (mut rest, mut is_dense) = (wire, false);
         while !rest.is_empty() {
-            if self.escape == Escape::None {
+            if self.escape == Escape::None && !is_dense {
                 rest = self.plain_run(rest, output);
             }
-            let slow = rest.len().min(SLOW_OCTETS);
-            for octet in &rest[..slow] {
-                if self.escape == Escape::None {
-                    self.text(*octet, output);
-                } else {
-                    self.escaped(*octet, output);
-                }
+            let mut taken = 0;
+            is_dense = false;
+            while taken < SLOW_OCTETS && taken < rest.len() {
+                is_dense |= rest[taken] == b'=';
+                taken += self.go_on(&rest[taken..], output);
             }
-            rest = &rest[slow..];
+            rest = &rest[taken..];
         }
+    }
+
+    /// Takes the next octet, or what belongs together and is there. How many octets that were.
+    #[inline]
+    fn go_on(&mut self, wire: &[u8], output: &mut Output<'_>) -> usize {
+        match (self.escape, wire) {
+            (Escape::None, [b'=', high, low, ..]) if is_hexadecimal(*high, *low) => {
+                self.release_blanks(output);
+                output.push(hexadecimal(*high) << 4 | hexadecimal(*low));
+                return 3;
+            }
+            // A blank that is surely not the last one of its line.
+            (Escape::None, [b' ', next, ..])
+                if self.blank_count == 0 && !QP_SPECIAL[usize::from(*next)] =>
+            {
+                output.push(b' ');
+            }
+            (Escape::None, [octet, ..]) => self.text(*octet, output),
+            (_, [octet, ..]) => self.escaped(*octet, output),
+            (_, []) => {}
+        }
+        1
     }
 
     /// The fast way, for text up to an escape or a line end. Returns what it left.
@@ -315,9 +335,7 @@ impl QuotedPrintable {
                     self.release_blanks(output);
                     next_line
                 }
-                [b'=', high, low, ref behind @ ..]
-                    if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-                {
+                [b'=', high, low, ref behind @ ..] if is_hexadecimal(high, low) => {
                     self.release_blanks(output);
                     output.push(hexadecimal(high) << 4 | hexadecimal(low));
                     behind
@@ -408,6 +426,9 @@ impl QuotedPrintable {
     }
 
     fn release_blanks(&mut self, output: &mut Output<'_>) {
+        if self.blank_count == 0 {
+            return;
+        }
         for _ in 0..self.blank_count {
             output.push(if self.tabs & 1 != 0 { b'\t' } else { b' ' });
             self.tabs >>= 1;
@@ -435,6 +456,10 @@ fn clean_line(wire: &[u8]) -> &[u8] {
 
 fn is_blank(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t')
+}
+
+fn is_hexadecimal(high: u8, low: u8) -> bool {
+    high.is_ascii_hexdigit() && low.is_ascii_hexdigit()
 }
 
 fn hexadecimal(digit: u8) -> u8 {

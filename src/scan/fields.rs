@@ -37,7 +37,7 @@ impl<W: Watch> Scanner<W> {
         let part = self.part();
         let own = part == 0;
         let Scanner { rules, matches, findings, asked, .. } = self;
-        scratch::with(|Scratch { plain, text, other, search }| {
+        scratch::with(|Scratch { plain, text, other, search, .. }| {
             let mut view = View { rules, matches, findings, search, asked, part, start };
             text.clear();
             if memmem::find(value, b"=?").is_some()

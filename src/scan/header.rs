@@ -36,7 +36,7 @@ pub(super) struct HeaderBlock {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Said {
     /// The type of a part that says none.
-    pub default_type: MediaType,
+    pub default_type: &'static MediaType,
     pub content_type: Option<ContentType>,
     pub encoding: Option<Encoding>,
     /// An encoding that another field names, which some clients may take.
@@ -44,7 +44,7 @@ pub(super) struct Said {
 }
 
 impl Said {
-    fn nothing(default_type: MediaType) -> Said {
+    fn nothing(default_type: &'static MediaType) -> Said {
         Said { default_type, content_type: None, encoding: None, other_encoding: None }
     }
 }
@@ -60,7 +60,7 @@ impl Default for HeaderBlock {
             fields: 0,
             octets: 0,
             walk: WalkState::default(),
-            said: Said::nothing(MediaType::TEXT_PLAIN),
+            said: Said::nothing(&MediaType::TEXT_PLAIN),
         }
     }
 }
@@ -117,7 +117,7 @@ struct Open {
 
 impl<W: Watch> Scanner<W> {
     /// A header block begins: that of a message, or that of a part of a multipart.
-    pub(super) fn begin_header(&mut self, default_type: MediaType, of_message: bool) {
+    pub(super) fn begin_header(&mut self, default_type: &'static MediaType, of_message: bool) {
         self.place = Place::HeaderLine;
         let header = &mut self.header;
         header.of_message = of_message;

@@ -108,12 +108,12 @@ impl Reading {
             });
             return;
         }
-        scratch::with(|Scratch { plain, text, search, .. }| {
+        scratch::with(|Scratch { plain, again, text, search, .. }| {
             let mut start = start;
             for piece in octets.chunks(DECODE_STEP_OCTETS) {
                 let before = self.decoder.clone();
                 let length = self.decoder.step(piece, plain);
-                let mut wire = WirePlaces { decoder: before, wire: piece, start, plain: 0 };
+                let mut wire = WirePlaces { decoder: before, wire: piece, start, behind: 0, again };
                 self.plain(&plain[..length], search, sink, |place| wire.offset_of(place));
                 self.read_beside(&plain[..length], search, sink);
                 self.show(&plain[..length], text, search, sink);
@@ -216,7 +216,7 @@ impl Reading {
             sink.findings.charge(octets.len() as u64);
             digest.update(octets);
         }
-        if !sink.rules.ask_decoded(self.is_encoded()) {
+        if !sink.rules.ask_decoded(self.is_encoded(), self.is_text) {
             return;
         }
         let (stream, part, is_text) = (self.stream, self.part, self.is_text);
@@ -317,31 +317,33 @@ struct WirePlaces<'a> {
     wire: &'a [u8],
     start: u64,
     /// Decoded octets behind.
-    plain: usize,
+    behind: usize,
+    /// Room for those that are decoded again.
+    again: &'a mut [u8; DECODED_STEP_OCTETS],
 }
 
 /// Octets that are made visible at once: what becomes of them, three times as many at most, is then
 /// still near.
 const SHOWN_OCTETS: usize = 4 * 1024;
 
-/// Octets that are decoded at once while a place is looked for.
-const LOOKED_THROUGH_OCTETS: usize = 64;
+/// Octets that are decoded at once while a place is looked for: fewer the nearer it is.
+const LOOKED_THROUGH_OCTETS: [usize; 3] = [1024, 64, 1];
 
 impl WirePlaces<'_> {
     fn offset_of(&mut self, plain_place: usize) -> u64 {
-        let mut plain = [0; DECODED_STEP_OCTETS];
-        while self.plain <= plain_place && !self.wire.is_empty() {
-            let before = self.decoder.clone();
-            let mut taken = self.wire.len().min(LOOKED_THROUGH_OCTETS);
-            let mut came = self.decoder.step(&self.wire[..taken], &mut plain);
-            if self.plain + came > plain_place && taken > 1 {
-                self.decoder = before;
-                taken = 1;
-                came = self.decoder.step(&self.wire[..1], &mut plain);
+        for octets in LOOKED_THROUGH_OCTETS {
+            while self.behind <= plain_place && !self.wire.is_empty() {
+                let taken = self.wire.len().min(octets);
+                let before = self.decoder.clone();
+                let came = self.decoder.step(&self.wire[..taken], self.again);
+                if self.behind + came > plain_place && taken > 1 {
+                    self.decoder = before;
+                    break;
+                }
+                self.behind += came;
+                self.wire = &self.wire[taken..];
+                self.start += taken as u64;
             }
-            self.plain += came;
-            self.wire = &self.wire[taken..];
-            self.start += taken as u64;
         }
         self.start.saturating_sub(1)
     }

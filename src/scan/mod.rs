@@ -255,7 +255,7 @@ impl<W: Watch> Scanner<W> {
         self.in_visible.begin(self.rules.express(VISIBLE));
         self.beside.prepare(&self.rules);
         self.line.clear();
-        self.begin_header(MediaType::TEXT_PLAIN, true);
+        self.begin_header(&MediaType::TEXT_PLAIN, true);
     }
 
     /// Goes on at the place reached. Returns how many octets were taken; none when only the place

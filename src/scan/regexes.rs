@@ -13,7 +13,7 @@ use regex_automata::nfa::thompson;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
 /// The expressions of a rule set, by their numbers.
 #[derive(Debug, Default)]
@@ -47,6 +47,8 @@ pub(super) struct Regex {
     /// looked at.
     pub before: usize,
     pub after: usize,
+    /// Every match begins with the text.
+    pub at_start: bool,
 }
 
 impl std::fmt::Debug for Regex {
@@ -97,7 +99,8 @@ impl Regex {
             .start_state_forward(&Input::new(b"").anchored(Anchored::No))
             .map_err(|error| error.to_string())?;
         let (before, after) = (reach(before, longest), reach(after, 0));
-        Ok(Regex { rule, automaton, start, gates, before, after })
+        let at_start = hir.properties().look_set_prefix().contains(Look::Start);
+        Ok(Regex { rule, automaton, start, gates, before, after, at_start })
     }
 
     /// Memory of its table, in octets.

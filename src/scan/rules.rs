@@ -335,9 +335,11 @@ impl Rules {
         self.surfaces & VISIBLE != 0
     }
 
-    /// Whether decoded leaves are to be walked; see [`Rules`] for when `transfer_encoded` matters.
-    pub(super) fn ask_decoded(&self, transfer_encoded: bool) -> bool {
-        self.surfaces & DECODED != 0 && (transfer_encoded || !self.raw_covers_decoded)
+    /// Whether decoded leaves are to be walked, those that are texts or others; see [`Rules`] for when
+    /// `transfer_encoded` matters.
+    pub(super) fn ask_decoded(&self, transfer_encoded: bool, is_text: bool) -> bool {
+        let asked = if is_text { DECODED } else { surface_bit(Surface::Part) };
+        self.surfaces & asked != 0 && (transfer_encoded || !self.raw_covers_decoded)
     }
 }
 

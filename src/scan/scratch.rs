@@ -18,6 +18,8 @@ thread_local! {
 pub(super) struct Scratch {
     /// A leaf's octets with their transfer encoding undone.
     pub plain: Box<[u8; DECODED_STEP_OCTETS]>,
+    /// Some of them once more, to find where they come from.
+    pub again: Box<[u8; DECODED_STEP_OCTETS]>,
     /// A text that is made of a header field, and another one.
     pub text: Vec<u8>,
     pub other: Vec<u8>,
@@ -37,8 +39,8 @@ pub(super) struct Search {
 impl Scratch {
     fn new() -> Scratch {
         let search = Search { hits: BlockHits::default(), folded: Box::new([0; FOLDED_OCTETS]) };
-        let plain = Box::new([0; DECODED_STEP_OCTETS]);
-        Scratch { plain, text: Vec::new(), other: Vec::new(), search }
+        let [plain, again] = [(); 2].map(|()| Box::new([0; DECODED_STEP_OCTETS]));
+        Scratch { plain, again, text: Vec::new(), other: Vec::new(), search }
     }
 }
 

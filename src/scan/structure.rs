@@ -100,7 +100,7 @@ impl<W: Watch> Scanner<W> {
     /// A header block is complete, and the body begins at the content offset `start`.
     pub(super) fn end_header(&mut self, start: u64) {
         let said = self.header.said;
-        let supposed = || ContentType::of(said.default_type);
+        let supposed = || ContentType::of(*said.default_type);
         // RFC 2045 5.2: a field that says nothing is as good as none.
         let written = said.content_type.filter(|written| !written.media_type.octets().is_empty());
         let content_type = written.unwrap_or_else(supposed);
@@ -139,7 +139,7 @@ impl<W: Watch> Scanner<W> {
             PartKind::Multipart => self.frames.push_multipart(part, &content_type),
             PartKind::Message => {
                 self.frames.push_message(part);
-                self.begin_part(MediaType::TEXT_PLAIN, true);
+                self.begin_part(&MediaType::TEXT_PLAIN, true);
             }
         }
     }
@@ -165,7 +165,7 @@ impl<W: Watch> Scanner<W> {
         PartKind::Leaf
     }
 
-    fn begin_part(&mut self, default_type: MediaType, of_message: bool) {
+    fn begin_part(&mut self, default_type: &'static MediaType, of_message: bool) {
         if self.parts < MIME_PARTS_MAX {
             self.begin_header(default_type, of_message);
         } else {
@@ -340,7 +340,7 @@ impl<W: Watch> Scanner<W> {
             self.place = Place::BodyLine;
             return;
         }
-        let default = if frame.digest { MediaType::MESSAGE } else { MediaType::TEXT_PLAIN };
+        let default = if frame.digest { &MediaType::MESSAGE } else { &MediaType::TEXT_PLAIN };
         if reopened {
             // RFC 2046 5.1.1 has what follows a close delimiter ignored; not all clients do.
             self.tag(Tags::MIME_AMBIGUOUS);

@@ -149,9 +149,19 @@ impl Visible {
         }
     }
 
+    /// Takes the octets at the start that are in the name of a tag; of a long name not all are kept.
+    fn tag_name(&mut self, octets: &[u8]) -> usize {
+        let ends = |octet: &u8| matches!(octet, b'>' | b'/' | b' ' | b'\t' | b'\r' | b'\n' | 0x0c);
+        let length = octets.iter().position(ends).unwrap_or(octets.len());
+        let kept = octets[..length].iter().take(NAME_OCTETS);
+        kept.for_each(|octet| _ = self.name.push(octet.to_ascii_lowercase()));
+        length
+    }
+
     /// How many octets at the start say nothing in the markup that is open.
-    fn passed_over(&self, octets: &[u8]) -> usize {
+    fn passed_over(&mut self, octets: &[u8]) -> usize {
         let next = match self.place {
+            Place::TagName => Some(self.tag_name(octets)),
             Place::Tag(None) => memchr3(b'>', b'"', b'\'', octets),
             Place::Tag(Some(quote)) => memchr(quote, octets),
             Place::Comment(0) => memchr(b'-', octets),
@@ -262,10 +272,8 @@ impl Visible {
             }
             (Place::TagName, b'>') => self.tag_ends(out),
             (Place::TagName, b' ' | b'\t' | b'\r' | b'\n' | 0x0c | b'/') => Place::Tag(None),
-            (Place::TagName, _) => {
-                self.name.push(octet.to_ascii_lowercase());
-                Place::TagName
-            }
+            // All others were passed over.
+            (Place::TagName, _) => Place::TagName,
             (Place::Tag(None), b'>') => self.tag_ends(out),
             (Place::Tag(None), b'"' | b'\'') => Place::Tag(Some(octet)),
             (Place::Tag(Some(quote)), _) if quote == octet => Place::Tag(None),
@@ -307,7 +315,7 @@ impl Visible {
             _ => {}
         }
         let element = name.octets().strip_prefix(b"/").unwrap_or(name.octets());
-        if PARTING.contains(&element) {
+        if parts_words(element) {
             self.show(b' ', out);
         }
         Place::Text
@@ -430,13 +438,17 @@ fn entity_goes_on(name: &mut Name, octet: u8) -> bool {
     belongs && (is_leading_zero || name.push(octet))
 }
 
-/// Elements that part words.
+/// Whether an element parts words.
 #[rustfmt::skip]
-const PARTING: &[&[u8]] = &[
-    b"br", b"p", b"div", b"td", b"th", b"tr", b"li", b"dd", b"dt", b"ul", b"ol", b"dl", b"table",
-    b"hr", b"h1", b"h2", b"h3", b"h4", b"h5", b"h6", b"pre", b"blockquote", b"center", b"title",
-    b"body", b"head", b"form", b"option", b"img",
-];
+fn parts_words(element: &[u8]) -> bool {
+    matches!(
+        element,
+        b"br" | b"p" | b"div" | b"td" | b"th" | b"tr" | b"li" | b"dd" | b"dt" | b"ul" | b"ol"
+            | b"dl" | b"table" | b"hr" | b"h1" | b"h2" | b"h3" | b"h4" | b"h5" | b"h6" | b"pre"
+            | b"blockquote" | b"center" | b"title" | b"body" | b"head" | b"form" | b"option"
+            | b"img"
+    )
+}
 
 /// The character of an entity, from its name behind the ampersand.
 fn resolve(name: &[u8]) -> Option<char> {

@@ -57,6 +57,8 @@ pub(super) struct Around<'a> {
     text: &'a [u8],
     /// Where in `text` the stretch begins.
     begins: usize,
+    /// The stream begins with `text`.
+    at_start: bool,
     gates: [Gates; CELLS],
     /// Octets of the stretch, fewer for the last one of a stream.
     pub(super) octets: usize,
@@ -149,14 +151,14 @@ impl Windows {
         let begins = self.stretch * SCAN_STRETCH_OCTETS as u64;
         let octets = (end - begins).min(SCAN_STRETCH_OCTETS as u64) as usize;
         if gates.as_flattened().iter().all(|word| *word == 0) {
-            return ask(Around { text: b"", begins: 0, gates, octets });
+            return ask(Around { text: b"", begins: 0, at_start: false, gates, octets });
         }
         let from = begins.saturating_sub(REGEX_REACH_OCTETS as u64);
         let to = end.min(begins + (SCAN_STRETCH_OCTETS + REGEX_REACH_OCTETS + 1) as u64);
-        let begins = (begins - from) as usize;
+        let (begins, at_start) = ((begins - from) as usize, from == 0);
         if let Some(from) = from.checked_sub(self.position) {
             let text = &block[from as usize..(to - self.position) as usize];
-            return ask(Around { text, begins, gates, octets });
+            return ask(Around { text, begins, at_start, gates, octets });
         }
         let mut joined = [0; AROUND_OCTETS];
         let kept = &self.octets[..self.length];
@@ -166,7 +168,7 @@ impl Windows {
         let came = to.saturating_sub(self.position) as usize;
         behind[..came].copy_from_slice(&block[..came]);
         let length = (to - from) as usize;
-        ask(Around { text: &joined[..length], begins, gates, octets });
+        ask(Around { text: &joined[..length], begins, at_start, gates, octets });
     }
 
     /// Keeps what may still be asked about, once the octets of a block are behind.
@@ -293,6 +295,9 @@ impl Asked {
             let from = around.begins + first * CELL_OCTETS + 1;
             let to = around.begins + (last + 1) * CELL_OCTETS + regex.after;
             let (from, to) = (from.saturating_sub(regex.before), to.min(around.text.len()));
+            if regex.at_start && !(around.at_start && from == 0) {
+                continue;
+            }
             if !self.budget.spend(to.saturating_sub(from)) {
                 self.is_spent = true;
                 return;
@@ -450,13 +455,20 @@ mod tests {
                 }
             }
         }
-        for (pattern, gateless) in [("^via$", false), ("^[0-9]$", true)] {
-            let regexes = RegexSet::new(vec![Regex::compile(0, pattern).unwrap()], vec![]);
-            let running = if gateless { vec![0] } else { vec![] };
-            let regexes = RegexSet { running: running.into(), ..regexes };
-            let text: &[u8] = if gateless { b"7" } else { b"via" };
-            assert!(found(&regexes, text, 2).0, "{pattern}");
-            assert!(!found(&regexes, &[text, b"."].concat(), 2).0, "{pattern}");
+        let table = [
+            ("^via", "via", 0),
+            ("^via$", "via", 0),
+            ("^[0-9]$", "7", 1),
+            ("^[0-9]+via", "7via", 0),
+        ];
+        for (pattern, text, running) in table {
+            let regex = Regex::compile(0, pattern).unwrap();
+            let regexes = RegexSet::new(vec![regex], vec![0; running]);
+            assert!(found(&regexes, text.as_bytes(), 2).0, "{pattern}");
+            for dots in [1, 100, 500] {
+                let behind = ".".repeat(dots) + text;
+                assert!(!found(&regexes, behind.as_bytes(), 2).0, "{pattern} behind {dots} octets");
+            }
         }
     }
 

@@ -1,8 +1,7 @@
 //! BDAT (RFC 3030): the command's argument, and line ends over the edges of chunks.
 
-use super::content::{ContentSink, Newlines};
+use super::content::{ContentSink, Newlines, next_special};
 use super::{Reply, replies};
-use memchr::memchr3;
 
 /// What a BDAT command announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +94,7 @@ impl ChunkReader {
                 sink.malformed();
             }
         }
-        while let Some(found) = memchr3(b'\r', b'\n', 0, &octets[at..]) {
+        while let Some(found) = next_special(&octets[at..]) {
             at += found;
             match (octets[at], octets.get(at + 1)) {
                 (b'\r', Some(b'\n')) => at += 2,

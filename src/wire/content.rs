@@ -1,4 +1,10 @@
 //! The content of DATA: where it ends, which dots are stuffed, and whether its line ends are clean.
+//!
+//! Octets that are no text are looked for one after the other, with a search that knows what the
+//! processor can do. Masks over 64 octets at a time were tried instead: in portable code they cost 1.5
+//! ns an octet whatever the text, and the search 0.1 on lines of usual length. On lines of one or two
+//! octets it costs 1.3, and where line ends follow each other a look at the next octet comes first,
+//! which makes 0.6 of 2.5. So masks gain nothing but with intrinsics, which are unsafe.
 
 use memchr::memchr3;
 
@@ -114,7 +120,7 @@ impl Framer {
     /// Passes over text up to the next octet that may change the state; gives where to go on.
     fn text(&mut self, from: usize, run: &mut Run<'_>, sink: &mut impl ContentSink) -> usize {
         let octets = run.octets;
-        let Some(found) = memchr3(b'\r', b'\n', 0, &octets[from..]) else {
+        let Some(found) = next_special(&octets[from..]) else {
             return octets.len();
         };
         let at = from + found;
@@ -170,6 +176,15 @@ impl Framer {
                 at
             }
         }
+    }
+}
+
+/// Where the first octet lies that is no text: CR, LF or NUL.
+pub(super) fn next_special(octets: &[u8]) -> Option<usize> {
+    match octets.first() {
+        // In floods of line ends it is the next one, and a search for it would cost more.
+        Some(b'\r' | b'\n' | 0) => Some(0),
+        _ => memchr3(b'\r', b'\n', 0, octets),
     }
 }
 
