@@ -334,6 +334,19 @@ pub const ARCHIVE_RATIO_MAX: u64 = 200;
 /// See [`ARCHIVE_RATIO_MAX`].
 pub const ARCHIVE_RATIO_OCTETS: u64 = 8 << 20;
 
+/// Octets of the window of DEFLATE (RFC 1951 2), in which what is packed is unpacked.
+pub const INFLATE_WINDOW_OCTETS: usize = 32 * 1024;
+
+/// Archives inside archives that are unpacked; what lies deeper is a finding.
+pub const ARCHIVE_DEPTH_MAX: usize = 3;
+
+/// Archives that are unpacked at one time by a shard, each in some 45 KiB: a message holds as many as
+/// lie in one another while their octets come. More of them go on unread, with a finding.
+pub const UNPACK_PLACES: usize = 64;
+
+/// Octets that may be unpacked of one message, all its archives together, if any are.
+pub const UNPACK_RANGE: RangeInclusive<u64> = 64 << 10..=64 << 20;
+
 /// Domains and networks that rules may list.
 pub const LISTED_MAX: usize = 1_000_000;
 

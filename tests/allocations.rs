@@ -61,6 +61,8 @@ fn rules() -> Arc<Rules> {
             networks: vec!["192.0.2.0/24".parse().unwrap()],
             surfaces: vec![surface],
             digests: vec![[0; 32]],
+            sha1: vec![[0; 20]],
+            md5: vec![[0; 16]],
             blake3: vec![[0; 32]],
             fields: vec![b"x-mailer".to_vec()],
             tag: surface.name().into(),

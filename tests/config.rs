@@ -365,6 +365,31 @@ fn the_configuration_for_deployment_is_good() {
     assert!(config.warnings.is_empty() && config.certificate_expiry_unix_s.is_some());
 }
 
+/// Lists of signatures come from others: what is not taken of them is told, and the rest is taken.
+#[test]
+fn what_is_left_out_of_a_list_of_signatures_is_told() {
+    let folder = TempDir::new().unwrap();
+    let list = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    list("a.ndb", "# texts\nT.A:0:*:766961677261\nT.B:0:*:76??61\nT.C:1:*:7669\nT.D:0:9:7669\n");
+    list("b.hsb", &format!("{}:3:T.E\n{}:*:T.F:73\n", "0f".repeat(32), "0f".repeat(20)));
+    list("c.hdb", &format!("{}:3:T.G\r\n", "0f".repeat(16)));
+    let rules: String = ["a.ndb", "b.hsb", "c.hdb"]
+        .map(|name| format!("[rule.\"{name}\"]\nsignatures = \"file:{name}\"\n"))
+        .concat();
+    let text = format!("unpack = \"8MiB\"\n{EMBEDDED}\n{rules}");
+    let config = Config::parse(&text, "postern.toml", folder.path());
+    let config = config.unwrap_or_else(|faults| panic!("{:#?}", faults.each()));
+    let file = folder.path().join("a.ndb").display().to_string();
+    let left_out =
+        format!("3 of 4 signatures in {file} are not taken, the first in line 3: it has");
+    assert!(config.left_out[0].starts_with(&left_out), "{:?}", config.left_out);
+    assert_eq!((config.left_out.len(), config.files.len()), (1, 3));
+    let summary = postern::config::summary(&config);
+    for words in [&left_out, " 3 digests of parts", " 8MiB of a message's archives are unpacked"] {
+        assert!(summary.contains(words), "{words} is not in\n{summary}");
+    }
+}
+
 /// Every name in the alert rules is one that is counted.
 #[test]
 fn alert_rules_name_metrics_that_there_are() {

@@ -501,3 +501,31 @@ fn assert_unspent(rules: &Arc<Rules>, corpus: &Path, letters: usize) {
     let findings = scan(rules, all.chunks(16 * 1024));
     assert!(!findings.has(Tags::BUDGET_SPENT), "{} letters in one", scanned);
 }
+
+/// A gzip file of zeroes, which DEFLATE makes a thousand times smaller, in a message.
+fn gzip_of_zeroes(octets: usize) -> Vec<u8> {
+    let packed = miniz_oxide::deflate::compress_to_vec(&vec![0; octets], 9);
+    let head = b"From: a@b\r\nContent-Type: application/gzip\r\n\r\n";
+    [head, &b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"[..], &packed, &[0; 8]].concat()
+}
+
+#[test]
+fn a_53_a_bomb_costs_what_was_allowed_and_is_told() {
+    let spec = RuleSpec {
+        literals: vec![b"viagra".to_vec()],
+        digests: vec![[0; 32]],
+        md5: vec![[0; 16]],
+        surfaces: vec![Surface::Part],
+        tag: "part".into(),
+        ..RuleSpec::default()
+    };
+    let rules = Rules::compile(Tags::new(), &[spec]).unwrap().unpacking(8 << 20);
+    let (cost, rules) = (rules.cost(), Arc::new(rules));
+    let message = gzip_of_zeroes(64 << 20);
+    let findings = scan(&rules, message.chunks(4096));
+    assert!(findings.has(Tags::ARCHIVE_BOMB) && findings.has(Tags::ARCHIVE_LIMIT));
+    let bound = cost.units_at_once + cost.units_an_octet * message.len() as u64;
+    assert!(findings.units() <= bound, "{} of {bound}", findings.units());
+    // What it was allowed was unpacked.
+    assert!(findings.units() >= 8 << 20);
+}

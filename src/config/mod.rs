@@ -72,6 +72,8 @@ pub struct Config {
     pub files: Vec<NamedFile>,
     /// What is odd about certificates that are used all the same.
     pub warnings: Vec<TlsWarning>,
+    /// What was left out of files that were taken, in words.
+    pub left_out: Vec<String>,
     /// When the first of the listeners' certificates expires, in seconds since 1970, if there are any.
     pub certificate_expiry_unix_s: Option<i64>,
 }

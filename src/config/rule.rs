@@ -2,7 +2,7 @@
 
 use super::fault::{Collector, Spot, Wrong};
 use super::list::List;
-use super::signature;
+use super::signature::{self, digest};
 use super::table::{Table, Text};
 use super::top::Reading;
 use super::value::{self, shown_octets};
@@ -71,12 +71,11 @@ fn rule(
     table: &mut Table<'_>,
     reading: &Reading<'_>,
 ) -> Option<Placed> {
-    let is_of_clamav = matches!(table.value("literals").map(|value| value.get_ref()),
-        Some(DeValue::String(text)) if text.starts_with("file:") && text.ends_with(".ndb"));
-    let read = if is_of_clamav { signature::literal } else { literal };
-    let literals = entries(table, "literals", reading, read);
+    let literals = entries(table, "literals", reading, literal);
     let regexes = entries(table, "regex", reading, |text| Ok(text.to_owned()));
     let digests = entries(table, "sha256", reading, |text| digest(text, "SHA-256"));
+    let sha1 = entries(table, "sha1", reading, |text| digest(text, "SHA-1"));
+    let md5 = entries(table, "md5", reading, |text| digest(text, "MD5"));
     let blake3 = entries(table, "blake3", reading, |text| digest(text, "BLAKE3"));
     let domains = entries(table, "domains", reading, domain);
     let networks = entries(table, "networks", reading, value::networks);
@@ -88,7 +87,8 @@ fn rule(
     let score = score(table, reading.faults);
     let observe = table.switch("observe").unwrap_or(false);
     let (literals, regexes, digests) = (literals?, regexes?, digests?);
-    let (blake3, domains, networks) = (blake3?, domains?, networks?);
+    let (sha1, md5, blake3) = (sha1?, md5?, blake3?);
+    let (domains, networks) = (domains?, networks?);
     let (surfaces, fields) = surfaces?;
     let looks = LOOKS.iter().any(|key| table.value(key).is_some());
     if !looks && when == Condition::default() {
@@ -97,11 +97,13 @@ fn rule(
         reading.faults.add(name.span.clone(), "a rule that looks for nothing", help);
         return None;
     }
-    let spec = RuleSpec {
+    let mut spec = RuleSpec {
         name: name.text.to_owned(),
         literals: literals.entries,
         regexes: regexes.entries,
         digests: digests.entries,
+        sha1: sha1.entries,
+        md5: md5.entries,
         blake3: blake3.entries,
         domains: domains.entries,
         networks: networks.entries.concat(),
@@ -112,12 +114,14 @@ fn rule(
         score: score?,
         observe,
     };
-    let (literals, regexes) = (literals.spots, regexes.spots);
+    let (mut literals, regexes) = (literals.spots, regexes.spots);
+    literals.extend(signature::signatures(table, reading, &mut spec)?);
     Some(Placed { name: name.span.clone(), spec, literals, regexes })
 }
 
 /// The keys of what a rule can look for.
-const LOOKS: [&str; 6] = ["literals", "regex", "domains", "networks", "sha256", "blake3"];
+const LOOKS: [&str; 9] =
+    ["literals", "regex", "domains", "networks", "sha256", "sha1", "md5", "blake3", "signatures"];
 
 /// Where a rule looks that does not say so.
 fn usual_surfaces(table: &mut Table<'_>) -> Vec<Surface> {
@@ -126,6 +130,8 @@ fn usual_surfaces(table: &mut Table<'_>) -> Vec<Surface> {
     } else if table.value("regex").is_some() {
         // Expressions do not see raw octets.
         vec![Surface::Text]
+    } else if table.value("signatures").is_some() {
+        vec![Surface::Part]
     } else {
         vec![Surface::Raw, Surface::Text]
     }
@@ -191,31 +197,6 @@ fn domain(text: &str) -> Result<Vec<u8>, Wrong> {
         return Err(Wrong::new(format!("{text:?} is no domain"), help));
     }
     Ok(name.to_lowercase().into_bytes())
-}
-
-/// A digest as 64 hexadecimal digits; what follows them says what it is of, as `sha256sum` and
-/// `b3sum` write it, and lists of ClamAV (`.hsb`: digest, size, name), whose size says nothing more.
-fn digest(text: &str, kind: &str) -> Result<[u8; 32], Wrong> {
-    let word = text.split([' ', ':']).next().unwrap_or_default();
-    let octet = |place: usize| {
-        let digits = word.get(2 * place..2 * place + 2)?;
-        digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(())?;
-        u8::from_str_radix(digits, 16).ok()
-    };
-    let octets: Option<Vec<u8>> = (0..32).map(octet).collect();
-    let digest = octets.filter(|_| word.len() == 64).and_then(|octets| octets.try_into().ok());
-    digest.ok_or_else(|| {
-        let other = match word.len() {
-            32 => "MD5",
-            40 => "SHA-1",
-            _ => {
-                let help = "write 64 hexadecimal digits";
-                return Wrong::new(format!("{word:?} is no {kind} digest"), help);
-            }
-        };
-        let what = format!("{word:?} looks like an {other} digest, which can be forged");
-        Wrong::new(what, format!("write the {kind} digest of the part, or remove the line"))
-    })
 }
 
 /// What must hold of the tags of other rules.

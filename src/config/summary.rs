@@ -47,6 +47,7 @@ fn write_summary(config: &Config, out: &mut String) -> Result {
         let reload = if admin.token.is_some() { ", POST /reload with a token" } else { "" };
         writeln!(out, "admin    http://{}{reload}", admin.address)?;
     }
+    config.left_out.iter().try_for_each(|what| writeln!(out, "left out {what}"))?;
     config.warnings.iter().try_for_each(|warning| writeln!(out, "warning  {warning}"))
 }
 
@@ -202,6 +203,13 @@ fn write_rules(rules: &Rules, out: &mut String) -> Result {
     }
     let (waiting, most) = rules.suspended_octets();
     writeln!(out, "         a message that waits keeps {waiting} octets, at most {most}")?;
+    if let Some((unpacked, memory)) = rules.unpacks() {
+        let (unpacked, memory) = (shown_octets(unpacked), about(memory));
+        writeln!(
+            out,
+            "         {unpacked} of a message's archives are unpacked; a shard has {memory} for that"
+        )?;
+    }
     let cost = rules.cost();
     writeln!(
         out,

@@ -7,6 +7,7 @@ use super::table::{Table, Text};
 use super::{Config, Log, admin, class, domain, ledger, listen, route, rule, value};
 use crate::limits::{
     BODY_MEMORY_DEFAULT, BODY_MEMORY_RANGE, CONNECTIONS_DEFAULT, CONNECTIONS_RANGE, SHARDS_RANGE,
+    UNPACK_RANGE,
 };
 use crate::policy::Policy;
 use crate::session::Tables;
@@ -25,6 +26,7 @@ pub(super) struct Reading<'a> {
     /// The time, with which certificates are compared.
     pub unix_s: i64,
     warnings: RefCell<Vec<TlsWarning>>,
+    left_out: RefCell<Vec<String>>,
     expiry_unix_s: Cell<Option<i64>>,
 }
 
@@ -33,6 +35,11 @@ impl Reading<'_> {
     pub fn expires(&self, unix_s: i64) {
         let first = self.expiry_unix_s.get().map_or(unix_s, |other| other.min(unix_s));
         self.expiry_unix_s.set(Some(first));
+    }
+
+    /// What was left out of a file, in words.
+    pub fn leave_out(&self, what: String) {
+        self.left_out.borrow_mut().push(what);
     }
 
     /// What is odd, and used all the same.
@@ -71,6 +78,7 @@ fn config<'a>(
     let shards = shards(&mut top, faults);
     let connections = top.number("connections", CONNECTIONS_RANGE);
     let memory = top.size("memory", BODY_MEMORY_RANGE);
+    let unpack = top.size("unpack", UNPACK_RANGE);
     let log = log(&mut top, faults, files);
     let reading = Reading {
         faults,
@@ -78,6 +86,7 @@ fn config<'a>(
         hostname: &hostname,
         unix_s: unix_s(),
         warnings: RefCell::default(),
+        left_out: RefCell::default(),
         expiry_unix_s: Cell::default(),
     };
 
@@ -92,6 +101,7 @@ fn config<'a>(
     let admin = admin::admin(&mut top, &reading);
     top.end();
     let (warnings, expiry_unix_s) = (reading.warnings.into_inner(), reading.expiry_unix_s.get());
+    let left_out = reading.left_out.into_inner();
 
     let (given, score_max) = rules.reach();
     let policy = Policy::new(domains.domains, postmaster?, classes, &given, score_max);
@@ -99,7 +109,10 @@ fn config<'a>(
         shards,
         state,
         listeners,
-        tables: Arc::new(Tables { policy, rules: Arc::new(rules.compiled?) }),
+        tables: Arc::new(Tables {
+            policy,
+            rules: Arc::new(rules.compiled?.unpacking(unpack.unwrap_or(0))),
+        }),
         route_settings: routes.settings.clone(),
         routes: Arc::new(routes.into_routes(&hostname)),
         admin,
@@ -111,6 +124,7 @@ fn config<'a>(
         log: log.unwrap_or(Log::Stdout),
         files: Vec::new(),
         warnings,
+        left_out,
         certificate_expiry_unix_s: expiry_unix_s,
         hostname,
     })

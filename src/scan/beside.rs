@@ -1,12 +1,15 @@
 //! What is read of a leaf beside its literals and expressions: its links and hosts, its type by its
-//! first octets, the names in archives, its BLAKE3 digest. Of none of these a place is known but that of the leaf.
+//! first octets, the names in archives and what is packed there, its digests. Of none of these a place
+//! is known but that of the leaf.
 
 use super::archive::{self, Archives, Told};
+use super::digests::PartDigests;
 use super::leaf::{Sink, asks_visible};
 use super::links::{Found, Links, What};
 use super::rules::Rules;
 use super::scratch::Search;
 use super::sniff::Head;
+use super::windows::Asked;
 use super::{Hit, Score, Stream, Surface, Tags, Watch};
 
 /// What is kept of a leaf that is read: large, so there only where rules ask for it. An archive reader
@@ -16,20 +19,19 @@ pub(super) struct Beside {
     links: Option<Box<Links>>,
     head: Option<Box<Head>>,
     archives: Option<Box<Archives>>,
-    blake3: Option<Box<blake3::Hasher>>,
+    digests: PartDigests,
+    /// What was unpacked was asked this.
+    pub(super) asked: Asked,
 }
 
 impl Beside {
     /// A message begins: makes room for what these rules ask for.
     pub(super) fn prepare(&mut self, rules: &Rules) {
-        self.archives.get_or_insert_default().begin_message();
+        self.asked = Asked::default();
+        self.archives.get_or_insert_default().begin_message(rules.unpacked_octets);
         match rules.ask_links() {
             true => self.links.get_or_insert_default().clear(),
             false => self.links = None,
-        }
-        match rules.ask_blake3() {
-            true => _ = self.blake3.get_or_insert_default(),
-            false => self.blake3 = None,
         }
         match rules.ask(Surface::Type) {
             true => self.head.get_or_insert_default().clear(),
@@ -38,15 +40,20 @@ impl Beside {
     }
 
     /// A leaf begins.
-    pub(super) fn begin_leaf(&mut self) {
+    pub(super) fn begin_leaf(&mut self, rules: &Rules) {
         if let Some(head) = &mut self.head {
             head.clear();
         }
         if let Some(archives) = &mut self.archives {
             archives.begin_leaf();
         }
-        if let Some(blake3) = &mut self.blake3 {
-            blake3.reset();
+        self.digests.begin(&rules.digests);
+    }
+
+    /// No message is read: what was lent for one goes back.
+    pub(super) fn rest(&mut self) {
+        if let Some(archives) = &mut self.archives {
+            archives.begin_leaf();
         }
     }
 }
@@ -60,7 +67,7 @@ pub(super) struct LeafPlace {
 }
 
 impl LeafPlace {
-    fn hit(self, rule: u16, surface: Surface) -> Hit {
+    pub(super) fn hit(self, rule: u16, surface: Surface) -> Hit {
         Hit { rule, surface, part: self.part, offset: self.start }
     }
 }
@@ -76,13 +83,11 @@ pub(super) fn read<W: Watch>(
     if let Some(sniffed) = sink.beside.head.as_mut().and_then(|head| head.take(octets)) {
         look_at_type(sniffed, place, search, sink);
     }
-    if let Some(blake3) = &mut sink.beside.blake3 {
-        sink.findings.charge(octets.len() as u64);
-        blake3.update(octets);
-    }
+    sink.findings.charge(octets.len() as u64 * sink.rules.digests.kinds());
+    sink.beside.digests.update(octets);
     // Each is taken out while the rest of the sink is used.
     if let Some(mut archives) = sink.beside.archives.take() {
-        archives.read(octets, |told| look_at_entry(told, place, search, sink));
+        archives.read(octets, |told| look_into(told, place, search, sink));
         sink.findings.charge(octets.len() as u64);
         sink.beside.archives = Some(archives);
     }
@@ -99,9 +104,9 @@ pub(super) fn finish<W: Watch>(place: LeafPlace, search: &mut Search, sink: &mut
     if let Some(sniffed) = sink.beside.head.as_mut().and_then(|head| head.finish()) {
         look_at_type(sniffed, place, search, sink);
     }
-    look_at_blake3(place, sink);
+    look_at_digests(place, sink);
     if let Some(mut archives) = sink.beside.archives.take() {
-        archives.finish(|told| look_at_entry(told, place, search, sink));
+        archives.finish(|told| look_into(told, place, search, sink));
         archives.begin_leaf();
         sink.beside.archives = Some(archives);
     }
@@ -112,19 +117,18 @@ pub(super) fn finish<W: Watch>(place: LeafPlace, search: &mut Search, sink: &mut
     }
 }
 
-/// The digest of a leaf that has ended.
-fn look_at_blake3<W: Watch>(place: LeafPlace, sink: &mut Sink<'_, W>) {
+/// The digests of a leaf that has ended.
+fn look_at_digests<W: Watch>(place: LeafPlace, sink: &mut Sink<'_, W>) {
     let Sink { rules, matches, findings, beside, .. } = sink;
-    let Some(blake3) = &beside.blake3 else { return };
-    for rule in rules.of_blake3(blake3.finalize().as_bytes()) {
-        if matches.first(Stream::Fields, *rule) {
-            findings.note(place.hit(*rule, Surface::Part));
+    beside.digests.finish(&rules.digests, |rule| {
+        if matches.first(Stream::Fields, rule) {
+            findings.note(place.hit(rule, Surface::Part));
         }
-    }
+    });
 }
 
-/// The type that the first octets of a leaf tell, as rules see it.
-fn look_at_type<W: Watch>(
+/// The type that the first octets of a leaf tell, or of what is unpacked, as rules see it.
+pub(super) fn look_at_type<W: Watch>(
     media_type: &str,
     place: LeafPlace,
     search: &mut Search,
@@ -143,21 +147,29 @@ fn look_at_type<W: Watch>(
     });
 }
 
-/// What is told of an archive: its findings, and the names of its entries as rules see them.
-fn look_at_entry<W: Watch>(
+/// What is told of an archive: its findings, the names of its entries, and what is in them.
+fn look_into<W: Watch>(
     told: Told<'_>,
     place: LeafPlace,
     search: &mut Search,
     sink: &mut Sink<'_, W>,
 ) {
+    match told {
+        Told::Name(name) => look_at_entry(name, place, search, sink),
+        Told::Tag(tag) => _ = sink.findings.add(tag, Score::ZERO),
+        Told::Unpacked(looking, octets) => looking.read(octets, place, search, sink),
+        Told::UnpackedEnd(looking) => looking.finish(place, search, sink),
+    }
+}
+
+/// The name of an entry, as rules see it.
+fn look_at_entry<W: Watch>(
+    name: &[u8],
+    place: LeafPlace,
+    search: &mut Search,
+    sink: &mut Sink<'_, W>,
+) {
     let Sink { rules, matches, findings, asked, .. } = sink;
-    let name = match told {
-        Told::Name(name) => name,
-        Told::Tag(tag) => {
-            findings.add(tag, Score::ZERO);
-            return;
-        }
-    };
     let trimmed = name.iter().rposition(|octet| !matches!(octet, b'.' | b' ' | 0));
     let trimmed = &name[..trimmed.map_or(0, |at| at + 1)];
     if archive::is_archive(trimmed) {

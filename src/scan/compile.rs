@@ -1,12 +1,13 @@
 //! Rules are compiled: what could make a scan dear is refused here, when the configuration is loaded,
 //! and never found out while a message waits.
 
+use super::digests::{DigestTables, Digests};
 use super::findings::{Surface, TagSet, Tags};
 use super::hosts::{Domains, Networks};
 use super::literals::{Literals, ends};
 use super::regexes::{Regex, RegexSet};
 use super::rule_error::RuleError;
-use super::rules::{Condition, DECODED, Digests, Rule, RuleSpec, Rules, When, surface_bit};
+use super::rules::{Condition, DECODED, Rule, RuleSpec, Rules, When, surface_bit};
 use crate::limits::{
     FIELD_NAMES_MAX, HOST_OCTETS, LISTED_MAX, LITERAL_ENDS_MAX, LITERAL_OCTETS, LITERALS_MAX,
     LITERALS_SAMPLED, REGEXES_MAX, REGEXES_UNGATED_MAX, RULES_MAX, TABLES_OCTETS,
@@ -52,8 +53,8 @@ impl Rules {
             regexes: RegexSet::new(regexes, running),
             domains: Domains::new(&domains(specs)),
             networks: networks(specs),
-            digests: digests(specs, |spec| &spec.digests),
-            blake3: digests(specs, |spec| &spec.blake3),
+            digests: DigestTables::new(specs),
+            unpacked_octets: 0,
             sample,
         };
         match rules.table_octets() {
@@ -145,7 +146,13 @@ fn looks_into_octets(spec: &RuleSpec) -> bool {
 }
 
 fn asks_digests(spec: &RuleSpec) -> bool {
-    !spec.digests.is_empty() || !spec.blake3.is_empty()
+    let is_there = [
+        spec.digests.is_empty(),
+        spec.sha1.is_empty(),
+        spec.md5.is_empty(),
+        spec.blake3.is_empty(),
+    ];
+    is_there.contains(&false)
 }
 
 /// The rules that ask for each domain.
@@ -171,7 +178,10 @@ fn networks(specs: &[RuleSpec]) -> Networks {
 }
 
 /// The rules that ask for each digest.
-fn digests(specs: &[RuleSpec], of_rule: impl Fn(&RuleSpec) -> &Vec<[u8; 32]>) -> Digests {
+pub(super) fn by_digest<const OCTETS: usize>(
+    specs: &[RuleSpec],
+    of_rule: impl Fn(&RuleSpec) -> &Vec<[u8; OCTETS]>,
+) -> Digests<OCTETS> {
     let mut all = Digests::default();
     for (spec, rule) in specs.iter().zip(0..) {
         for digest in of_rule(spec) {

@@ -1,6 +1,6 @@
 //! What a rule set costs: memory, and work at the most.
 
-use super::archive::Archives;
+use super::archive::{Archives, PLACE_OCTETS};
 use super::findings::Surface;
 use super::frames::{FRAMES_AT_REST, Frame};
 use super::header::VALUE_OCTETS_AT_REST;
@@ -12,7 +12,7 @@ use super::windows::{WAITING_CELLS, Windows};
 use super::{STREAMS, Scanner};
 use crate::limits::{
     ARCHIVE_HEADER_OCTETS, ARCHIVE_HELD_OCTETS, HEADER_FIELD_OCTETS, MIME_DEPTH_MAX,
-    REGEX_UNITS_AN_OCTET, REGEX_UNITS_AT_ONCE,
+    REGEX_UNITS_AN_OCTET, REGEX_UNITS_AT_ONCE, UNPACK_PLACES,
 };
 
 /// A bound on work, see [`Rules::cost`].
@@ -55,7 +55,6 @@ impl Rules {
         let (gated, ungated): (Vec<_>, Vec<_>) =
             self.regexes.all.iter().partition(|regex| !regex.gates.is_empty());
         let octets = |regexes: &[&Regex]| regexes.iter().map(|regex| regex.table_octets()).sum();
-        let a_digest = size_of::<([u8; 32], Vec<u16>)>() + size_of::<u16>();
         let (in_full_table, by_windows) = self.literals.tables();
         Tables {
             in_full_table,
@@ -66,10 +65,7 @@ impl Rules {
                 self.domains.len() + self.networks.len(),
                 self.domains.octets() + self.networks.octets(),
             ),
-            digests: (
-                self.digests.len() + self.blake3.len(),
-                (self.digests.capacity() + self.blake3.capacity()) * a_digest,
-            ),
+            digests: (self.digests.len(), self.digests.octets()),
         }
     }
 
@@ -85,13 +81,20 @@ impl Rules {
             + size_of::<Archives>()
             + expressed * (size_of::<Windows>() + gates)
             + asked(self.ask_links(), size_of::<Links>())
-            + asked(self.ask_blake3(), size_of::<blake3::Hasher>())
+            + self.digests.suspended_octets()
             + asked(self.ask(Surface::Type), size_of::<Head>());
         // Headers of archives, in memory that grows in powers of two.
         let held = ARCHIVE_HELD_OCTETS + ARCHIVE_HEADER_OCTETS.next_power_of_two();
         let at_rest = VALUE_OCTETS_AT_REST + FRAMES_AT_REST * size_of::<Frame>();
         let at_most = HEADER_FIELD_OCTETS + MIME_DEPTH_MAX * size_of::<Frame>() + held;
         (fixed + at_rest, fixed + at_most)
+    }
+
+    /// Octets of a message that may be unpacked, and the memory in which a shard does it, in octets;
+    /// nothing where archives are only listed.
+    pub fn unpacks(&self) -> Option<(u64, usize)> {
+        let octets = self.unpacked_octets;
+        (octets > 0).then_some((octets, UNPACK_PLACES * PLACE_OCTETS))
     }
 
     /// Some of the literals for which the tables were made, in lower case: what texts are made of
@@ -116,7 +119,7 @@ impl Rules {
             asked(self.ask(Surface::Header), 1) + asked(self.ask_hosts(), 18) + views * (1 + regex);
         // A character of one octet may become one of three.
         let visible = asked(self.ask_visible(), 3);
-        let digests = asked(self.ask_digests(), 1) + asked(self.ask_blake3(), 1);
+        let digests = self.digests.kinds();
         // Links are read, what they hold is looked up, and they are seen as a whole. Of the names of
         // entries, which two forms are seen, an octet may become three. The type of a leaf is told
         // even if it has fewer octets.
@@ -126,7 +129,10 @@ impl Rules {
         let in_leaf =
             visible + digests + links + told * (1 + regex) + (1 + visible) * (regex + running);
         let an_octet = always + in_header.max(in_leaf);
-        let at_once = asked(self.have_regexes(), 3 * REGEX_UNITS_AT_ONCE);
+        // What is unpacked is looked at as a part, and for archives.
+        let unpacked = 2 + digests + told * (1 + regex) + regex + running;
+        let at_once =
+            self.unpacked_octets * unpacked + asked(self.have_regexes(), 4 * REGEX_UNITS_AT_ONCE);
         Cost { units_at_once: at_once, units_an_octet: an_octet }
     }
 }

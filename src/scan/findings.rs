@@ -46,15 +46,21 @@ impl Tags {
     pub const ARCHIVE_AMBIGUOUS: TagId = TagId(10);
     /// An archive is cut off, or holds a header that cannot be.
     pub const ARCHIVE_BROKEN: TagId = TagId(11);
-    /// An archive has more entries, or longer names, than are looked at.
+    /// An archive has more entries, longer names, or more octets than are looked at.
     pub const ARCHIVE_LIMIT: TagId = TagId(12);
     /// The names in an archive are packed, and were not seen.
     pub const ARCHIVE_HIDDEN: TagId = TagId(13);
     /// An entry of an archive is an archive by its name.
     pub const ARCHIVE_NESTED: TagId = TagId(14);
 
+    /// Something in an archive is packed in a way that is not undone, or there was no memory to unpack
+    /// it in.
+    pub const ARCHIVE_UNREAD: TagId = TagId(15);
+    /// Archives lie in one another deeper than they are unpacked.
+    pub const ARCHIVE_DEPTH: TagId = TagId(16);
+
     /// The names of the scanner's own tags, in the order of the constants above.
-    const OWN: [&'static str; 15] = [
+    const OWN: [&'static str; 17] = [
         "mime-limit",
         "header-limit",
         "mime-ambiguous",
@@ -70,6 +76,8 @@ impl Tags {
         "archive-limit",
         "archive-hidden",
         "archive-nested",
+        "archive-unread",
+        "archive-depth",
     ];
 
     /// The scanner's own tags alone.

@@ -15,7 +15,6 @@ use super::visible::Visible;
 use super::windows::{Asked, Expressions};
 use super::{Findings, Hit, Matches, Score, Stream, Surface, Tags, Watch};
 use crate::limits::DECODE_STEP_OCTETS;
-use sha2::{Digest, Sha256};
 
 /// One way to read octets: with a decoder, and a walk of the decoded octets.
 #[derive(Debug)]
@@ -34,7 +33,6 @@ pub(super) struct Reading {
 #[derive(Debug, Default)]
 pub(super) struct Views {
     shown: Option<Shown>,
-    digest: Option<Sha256>,
 }
 
 /// The making visible of a text leaf, for rules that ask for it.
@@ -86,11 +84,10 @@ impl Reading {
             visible: Visible::new(media_type.is_html()),
             walk: rules.literals().start(),
         });
-        let digest = rules.ask_digests().then(Sha256::new);
         let reading = Reading::new(encoding, rules, Stream::Leaf, part);
         let is_text = media_type.is_text();
         let reading = Reading { is_text, start, behind: start, ..reading };
-        (reading, Views { shown, digest })
+        (reading, Views { shown })
     }
 
     pub(super) fn is_encoded(&self) -> bool {
@@ -185,14 +182,6 @@ impl Reading {
         if self.stream == Stream::Leaf {
             self.look_at_end(sink);
         }
-        if let Some(digest) = sink.views.digest.take() {
-            let (part, offset, surface) = (self.part, self.start, Surface::Part);
-            for rule in sink.rules.of_digest(&digest.finalize().into()) {
-                if sink.matches.first(Stream::Fields, *rule) {
-                    sink.findings.note(Hit { rule: *rule, surface, part, offset });
-                }
-            }
-        }
         if self.decoder.dirty() && self.stream == Stream::Leaf {
             sink.findings.add(Tags::DECODE_DIRTY, Score::ZERO);
         }
@@ -212,10 +201,6 @@ impl Reading {
             sink.watch.decoded(self.part, octets);
         }
         sink.findings.charge(octets.len() as u64);
-        if let Some(digest) = &mut sink.views.digest {
-            sink.findings.charge(octets.len() as u64);
-            digest.update(octets);
-        }
         if !sink.rules.ask_decoded(self.is_encoded(), self.is_text) {
             return;
         }

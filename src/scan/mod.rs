@@ -17,6 +17,7 @@ mod compile;
 mod content_type;
 mod cost;
 mod decode;
+mod digests;
 mod fields;
 mod findings;
 mod frames;
@@ -36,6 +37,7 @@ mod rules;
 mod scratch;
 mod sniff;
 mod structure;
+mod unpacked;
 mod utf7;
 mod visible;
 mod windows;
@@ -81,7 +83,7 @@ use windows::{Asked, Expressions};
 /// # Ok::<(), postern::scan::RuleError>(())
 /// ```
 ///
-/// It is linear in the octets, does not recurse, and holds a bounded state whatever comes. The same
+/// It is linear in the octets, does not recurse with them, and holds a bounded state whatever comes. The same
 /// octets give the same findings in every cut.
 #[derive(Debug)]
 pub struct Scanner<W: Watch = Unwatched> {
@@ -198,7 +200,8 @@ impl<W: Watch> Scanner<W> {
     pub fn finish(&mut self) -> Findings {
         self.end_of_content();
         self.count_senders();
-        for asked in [&self.asked, &self.in_leaves.asked, &self.in_visible.asked] {
+        let beside = &self.beside.asked;
+        for asked in [&self.asked, &self.in_leaves.asked, &self.in_visible.asked, beside] {
             self.findings.charge(asked.units());
             if asked.is_spent {
                 self.findings.add(Tags::BUDGET_SPENT, Score::ZERO);
@@ -229,6 +232,7 @@ impl<W: Watch> Scanner<W> {
 
     /// Waits for [`Scanner::reset`] with these rules instead of its own.
     fn rest(&mut self, rules: Arc<Rules>) {
+        self.beside.rest();
         self.rules = rules;
     }
 
@@ -401,9 +405,10 @@ enum Stream {
     Links,
     Sniffed,
     Entries,
+    Unpacked,
 }
 
-const STREAMS: usize = 11;
+const STREAMS: usize = 12;
 
 /// Which rules have hit, a bit for each rule on each stream.
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 //! A rule is a list of literals, the surfaces on which they are looked for, and a tag with a score.
 //! The literals of all rules become one set of tables (`compile`); `cost` tells what they cost.
 
+use super::digests::DigestTables;
 use super::findings::{Score, Surface, TagId, TagSet, Tags};
 use super::hosts::{Domains, Networks};
 use super::links::What;
@@ -11,9 +12,7 @@ use super::regexes::RegexSet;
 use super::scratch::{self, Search};
 use super::windows::{Asked, Expressions, Gates, or};
 use crate::limits::SCAN_BLOCK_OCTETS;
-use foldhash::fast::RandomState;
 use ipnet::IpNet;
-use std::collections::HashMap;
 
 /// A rule as a configuration states it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +27,10 @@ pub struct RuleSpec {
     pub regexes: Vec<String>,
     /// SHA-256 digests of leaves with their transfer encoding undone, of any surface.
     pub digests: Vec<[u8; 32]>,
+    /// SHA-1 digests, the same way.
+    pub sha1: Vec<[u8; 20]>,
+    /// MD5 digests, the same way.
+    pub md5: Vec<[u8; 16]>,
     /// BLAKE3 digests, the same way.
     pub blake3: Vec<[u8; 32]>,
     /// Domains to look up hosts for, which are found with all hosts below them. Of [`Surface::Text`]
@@ -87,8 +90,9 @@ pub struct Rules {
     pub(super) regexes: RegexSet,
     pub(super) domains: Domains,
     pub(super) networks: Networks,
-    pub(super) digests: Digests,
-    pub(super) blake3: Digests,
+    pub(super) digests: DigestTables,
+    /// Octets that may be unpacked of a message; none, and archives are only listed.
+    pub(super) unpacked_octets: u64,
     /// The surfaces that some rule asks for.
     pub(super) surfaces: u32,
     /// Of them, those on which some expression looks.
@@ -99,9 +103,6 @@ pub struct Rules {
     /// Some of the literals and gates, from which texts are made that are hard on the tables.
     pub(super) sample: Box<[Box<[u8]>]>,
 }
-
-/// The rules that ask for each digest.
-pub(super) type Digests = HashMap<[u8; 32], Vec<u16>, RandomState>;
 
 /// What is left of a rule once its literals are in the tables.
 #[derive(Debug)]
@@ -150,6 +151,18 @@ impl Rules {
         self.rules.get(usize::from(rule)).map_or("", |rule| rule.name.as_str())
     }
 
+    /// The same rules, with which so many octets of what is packed in a message are unpacked and looked
+    /// at as parts; with none, archives are only listed.
+    #[must_use]
+    pub fn unpacking(self, octets: u64) -> Rules {
+        Rules { unpacked_octets: octets, ..self }
+    }
+
+    /// How many expressions there are, if any of them looks at what is unpacked.
+    pub(super) fn express_in_unpacked(&self) -> Option<usize> {
+        self.express(surface_bit(Surface::Part))
+    }
+
     /// How many expressions there are, if any of them looks at some surface.
     pub(super) fn express(&self, surfaces: u32) -> Option<usize> {
         (self.expressed & surfaces != 0).then_some(self.regexes.all.len())
@@ -196,26 +209,6 @@ impl Rules {
             What::Address(address) => self.networks.look_up(address, found),
             What::Link(_) => {}
         }
-    }
-
-    /// Whether some rule asks for the digests of leaves.
-    pub(super) fn ask_digests(&self) -> bool {
-        !self.digests.is_empty()
-    }
-
-    /// Whether some rule asks for BLAKE3 digests of leaves.
-    pub(super) fn ask_blake3(&self) -> bool {
-        !self.blake3.is_empty()
-    }
-
-    /// The rules that ask for a BLAKE3 digest.
-    pub(super) fn of_blake3(&self, digest: &[u8; 32]) -> &[u16] {
-        self.blake3.get(digest).map_or(&[], Vec::as_slice)
-    }
-
-    /// The rules that ask for a digest.
-    pub(super) fn of_digest(&self, digest: &[u8; 32]) -> &[u16] {
-        self.digests.get(digest).map_or(&[], Vec::as_slice)
     }
 
     /// The number of a header field that some rule names.

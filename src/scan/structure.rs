@@ -134,7 +134,7 @@ impl<W: Watch> Scanner<W> {
                 let (reading, views) =
                     Reading::of_leaf(encoding, rules, part, &content_type, start);
                 (self.leaf.reading, self.leaf.views) = (Some(reading), views);
-                self.beside.begin_leaf();
+                self.beside.begin_leaf(rules);
             }
             PartKind::Multipart => self.frames.push_multipart(part, &content_type),
             PartKind::Message => {

@@ -97,6 +97,7 @@ mod tests {
             surfaces: Surface::ALL.into_iter().filter(|one| *one != Surface::Raw).collect(),
             fields: vec![b"subject".to_vec()],
             digests: vec![[0; 32]],
+            md5: vec![[0; 16]],
             blake3: vec![[0; 32]],
             tag: "tag".into(),
             ..RuleSpec::default()

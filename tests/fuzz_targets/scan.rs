@@ -7,6 +7,9 @@ use postern::scan::{
 };
 use std::sync::{Arc, LazyLock};
 
+/// Little, so that a fuzzer meets the limit.
+const UNPACKED_OCTETS: u64 = 64 << 10;
+
 /// The octets are the content of a message.
 pub fn check(octets: &[u8], cuts: Cuts) {
     let (findings, outline) = cuts.agree(octets, scan);
@@ -62,6 +65,8 @@ fn rules() -> Arc<Rules> {
         domains: vec![b"a.b".to_vec()],
         networks: vec!["1.0.0.0/8".parse().expect("a network")],
         digests: vec![[0; 32]],
+        sha1: vec![[0; 20]],
+        md5: vec![[0; 16]],
         blake3: vec![[0; 32]],
         surfaces: vec![surface],
         fields: vec![b"x".to_vec()],
@@ -77,5 +82,6 @@ fn rules() -> Arc<Rules> {
         ..RuleSpec::default()
     };
     let specs = [looks.to_vec(), vec![two]].concat();
-    Arc::new(Rules::compile(Tags::new(), &specs).expect("the target's own rules"))
+    let rules = Rules::compile(Tags::new(), &specs).expect("the target's own rules");
+    Arc::new(rules.unpacking(UNPACKED_OCTETS))
 }

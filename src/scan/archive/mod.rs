@@ -1,38 +1,64 @@
 //! Archives in leaves: the names of what they hold, and what is odd about them, as octets pass.
 //!
-//! Nothing is unpacked and no offset of an archive is followed: headers are read where they lie, in
-//! one pass forward, so no archive can lead the scan in a circle or make it wait for what is not
-//! there. A name is data: it is searched, and nothing else.
+//! No offset of an archive is followed: headers are read where they lie, in one pass forward, so no
+//! archive can lead the scan in a circle or make it wait for what is not there. A name is data: it is
+//! searched, and nothing else. Where the configuration asks for it, what is packed is unpacked on the
+//! way (`unpack`), up to a number of octets, and what comes out is read in the same way.
 
+mod gzip;
 mod rar;
 mod seven_zip;
 mod tar;
+mod unpack;
 mod zip;
+
+pub(super) use unpack::PLACE_OCTETS;
 
 use super::Tags;
 use super::findings::TagId;
-use crate::limits::{ARCHIVE_HELD_OCTETS, ARCHIVE_NAMES_MAX, ENTRY_NAME_OCTETS};
+use super::unpacked::Looking;
+use crate::limits::{
+    ARCHIVE_HELD_OCTETS, ARCHIVE_NAMES_MAX, ARCHIVE_RATIO_MAX, ARCHIVE_RATIO_OCTETS,
+    ENTRY_NAME_OCTETS,
+};
 use rar::Rar;
 use seven_zip::SevenZip;
 use smallvec::SmallVec;
 use tar::Tar;
+use unpack::{Method, Packed, Unpacking};
 use zip::Zip;
 
 /// The first octets of a leaf by which it is seen whether it may be an archive: the checksum of a tar
 /// header ends at octet 156.
 const JUDGED_OCTETS: usize = 256;
 
-/// How the compression of a single file begins.
-const GZIP: &[u8] = &[0x1f, 0x8b, 8];
-
 /// What is read of the archives in the leaves of a message.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Archives {
+    leaf: Stream,
+    message: OfMessage,
+}
+
+/// What is counted over all archives of a message.
+#[derive(Debug, Default)]
+struct OfMessage {
+    /// Names that were given.
+    names: u32,
+    /// Octets that may be unpacked; none, and nothing is.
+    unpacked_max: u64,
+    /// Octets that were unpacked, layers inside of others counted again.
+    unpacked: u64,
+    /// Octets of leaves from which they came.
+    packed: u64,
+}
+
+/// What is read of one stream of octets: a leaf, or what was unpacked.
+#[derive(Debug)]
+struct Stream {
     kind: Kind,
     held: Held,
     zip: Zip,
-    /// Names that were given in this message.
-    names: u32,
+    unpacking: Unpacking,
 }
 
 /// What a leaf is, by its first octets.
@@ -58,70 +84,181 @@ struct Held {
 }
 
 /// What is told of an archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Told<'a> {
     /// The name of an entry, or its first octets, as it is written.
     Name(&'a [u8]),
     /// Something is odd about the archive.
     Tag(TagId),
-}
-
-impl Default for Archives {
-    fn default() -> Archives {
-        Archives { kind: Kind::Unknown, held: Held::default(), zip: Zip::default(), names: 0 }
-    }
+    /// Octets that were unpacked, and how rules have seen those before them.
+    Unpacked(&'a mut Looking, &'a [u8]),
+    /// What was unpacked has ended.
+    UnpackedEnd(&'a mut Looking),
 }
 
 impl Archives {
-    /// A message begins.
-    pub(super) fn begin_message(&mut self) {
-        self.names = 0;
+    /// A message begins, of which so many octets may be unpacked.
+    pub(super) fn begin_message(&mut self, unpacked_max: u64) {
+        self.message = OfMessage { unpacked_max, ..OfMessage::default() };
         self.begin_leaf();
     }
 
     /// A leaf begins, and what the last one took is given back.
     pub(super) fn begin_leaf(&mut self) {
-        *self = Archives { names: self.names, ..Archives::default() };
+        self.leaf = Stream::default();
     }
 
     /// Reads the next octets of the leaf.
     pub(super) fn read(&mut self, octets: &[u8], mut tell: impl FnMut(Told<'_>)) {
-        let Archives { kind, held, zip, names } = self;
-        let mut tell = counted(names, &mut tell);
-        zip.read(octets, &mut tell);
-        let mut rest = octets;
-        while !rest.is_empty() {
-            if held.skip > 0 {
-                let skipped = rest.len().min(usize::try_from(held.skip).unwrap_or(usize::MAX));
-                held.skip -= skipped as u64;
-                rest = &rest[skipped..];
-                continue;
-            }
-            let wanted = match kind {
-                Kind::Unknown => unknown_wants(held.octets()),
-                Kind::Tar(tar) => tar.wants(held.octets()),
-                Kind::Rar(rar) => rar.wants(held.octets()),
-                Kind::SevenZip(seven_zip) => seven_zip.wants(held.octets()),
-                Kind::Gzip | Kind::Other => return,
-            };
-            let missing = wanted.min(ARCHIVE_HELD_OCTETS).saturating_sub(held.octets.len());
-            let (piece, after) = rest.split_at(missing.min(rest.len()));
-            held.octets.extend_from_slice(piece);
-            rest = after;
-            if piece.len() < missing {
-                return;
-            }
-            if matches!(kind, Kind::Unknown) && held.octets.len() < unknown_wants(held.octets()) {
-                continue;
-            }
-            step(kind, held, &mut tell);
-        }
+        self.leaf.read(octets, 0, &mut self.message, &mut tell);
     }
 
     /// The leaf has ended.
     pub(super) fn finish(&mut self, mut tell: impl FnMut(Told<'_>)) {
-        let Archives { kind, held, zip, names } = self;
-        let mut tell = counted(names, &mut tell);
+        let Archives { leaf, message } = self;
+        leaf.finish(0, message, &mut tell);
+    }
+}
+
+impl OfMessage {
+    /// Whether anything more is unpacked.
+    fn unpacks(&self) -> bool {
+        self.unpacked < self.unpacked_max
+    }
+
+    /// Counts octets that were unpacked. Returns how many of them may be looked at.
+    fn take_unpacked(&mut self, octets: usize, tell: &mut dyn FnMut(Told<'_>)) -> usize {
+        let left = self.unpacked_max - self.unpacked;
+        let taken = octets.min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.unpacked += taken as u64;
+        let ratio = self.unpacked / self.packed.max(1);
+        if ratio > ARCHIVE_RATIO_MAX && self.unpacked >= self.unpacked_max.min(ARCHIVE_RATIO_OCTETS)
+        {
+            tell(Told::Tag(Tags::ARCHIVE_BOMB));
+            self.unpacked_max = self.unpacked;
+        }
+        if !self.unpacks() {
+            tell(Told::Tag(Tags::ARCHIVE_LIMIT));
+        }
+        taken
+    }
+}
+
+impl Default for Stream {
+    fn default() -> Stream {
+        Stream {
+            kind: Kind::Unknown,
+            held: Held::default(),
+            zip: Zip::default(),
+            unpacking: Unpacking::begin(),
+        }
+    }
+}
+
+impl Stream {
+    /// Reads the next octets of a stream that lies in so many others.
+    fn read(
+        &mut self,
+        octets: &[u8],
+        depth: usize,
+        message: &mut OfMessage,
+        tell: &mut dyn FnMut(Told<'_>),
+    ) {
+        let mut rest = octets;
+        while !rest.is_empty() {
+            let wanted = self.wanted();
+            let (piece, after) = rest.split_at(wanted.unwrap_or(rest.len()).min(rest.len()));
+            rest = after;
+            self.entries(piece, depth, message, tell);
+            let Some(wanted) = wanted else { continue };
+            if self.held.skip > 0 {
+                self.held.skip -= piece.len() as u64;
+                continue;
+            }
+            self.held.octets.extend_from_slice(piece);
+            if piece.len() == wanted {
+                self.step(depth, message, tell);
+            }
+        }
+    }
+
+    /// How many octets are missing of what is passed over, or of the next header; nothing if there
+    /// is none to come.
+    fn wanted(&self) -> Option<usize> {
+        let Stream { kind, held, .. } = self;
+        if held.skip > 0 {
+            return Some(usize::try_from(held.skip).unwrap_or(usize::MAX));
+        }
+        let wanted = match kind {
+            Kind::Unknown => unknown_wants(held.octets()),
+            Kind::Tar(tar) => tar.wants(held.octets()),
+            Kind::Rar(rar) => rar.wants(held.octets()),
+            Kind::SevenZip(seven_zip) => seven_zip.wants(held.octets()),
+            Kind::Gzip | Kind::Other => return None,
+        };
+        Some(wanted.min(ARCHIVE_HELD_OCTETS).saturating_sub(held.octets.len()))
+    }
+
+    /// Enough is held for the next header.
+    fn step(&mut self, depth: usize, message: &mut OfMessage, tell: &mut dyn FnMut(Told<'_>)) {
+        let Stream { kind, held, unpacking, .. } = self;
+        if matches!(kind, Kind::Unknown) && held.octets.len() < unknown_wants(held.octets()) {
+            return;
+        }
+        step(kind, held, &mut counted(&mut message.names, tell));
+        let entry = match kind {
+            Kind::Tar(tar) => tar.entry(),
+            _ => None,
+        };
+        let Some(octets) = entry else { return };
+        let packed = Packed { method: Method::Stored, skip: 0, octets: Some(octets) };
+        match unpacking.is_idle() {
+            true => unpacking.open(packed, depth, message, tell),
+            // An archive of two kinds at once.
+            false => tell(Told::Tag(Tags::ARCHIVE_AMBIGUOUS)),
+        }
+    }
+
+    /// Octets as a zip archive and as what is packed in the entry that is open.
+    fn entries(
+        &mut self,
+        octets: &[u8],
+        depth: usize,
+        message: &mut OfMessage,
+        tell: &mut dyn FnMut(Told<'_>),
+    ) {
+        let Stream { kind, zip, unpacking, .. } = self;
+        let mut rest = octets;
+        loop {
+            let (taken, is_header) = zip.read(rest);
+            // What lies before the header is unpacked first: the order of what is told, and so what
+            // limits leave out, is that of the octets.
+            unpacking.read(&rest[..taken], depth, message, tell);
+            rest = &rest[taken..];
+            if !is_header {
+                return;
+            }
+            let packed = zip.take_header(&mut counted(&mut message.names, tell));
+            match packed {
+                Some(packed) if unpacking.is_idle() && !matches!(kind, Kind::Tar(_)) => {
+                    unpacking.open(packed, depth, message, tell);
+                }
+                Some(_) => unpacking.see_header(),
+                None => {}
+            }
+        }
+    }
+
+    /// Headers of zip archives that were seen.
+    fn zip_headers(&self) -> u32 {
+        self.zip.headers()
+    }
+
+    /// The stream has ended.
+    fn finish(&mut self, depth: usize, message: &mut OfMessage, tell: &mut dyn FnMut(Told<'_>)) {
+        self.unpacking.finish(depth, message, tell);
+        let Stream { kind, held, zip, .. } = self;
+        let mut tell = counted(&mut message.names, tell);
         zip.finish(&mut tell);
         if matches!(kind, Kind::Unknown) {
             // Shorter than a tar archive can be.
@@ -140,7 +277,7 @@ impl Archives {
 }
 
 /// Counts names, and tells no more of them than are to be looked at.
-fn counted(names: &mut u32, tell: &mut dyn FnMut(Told<'_>)) -> impl FnMut(Told<'_>) {
+fn counted<'a>(names: &'a mut u32, tell: &'a mut dyn FnMut(Told<'_>)) -> impl FnMut(Told<'_>) + 'a {
     move |told| match told {
         Told::Name(_) if *names == ARCHIVE_NAMES_MAX => tell(Told::Tag(Tags::ARCHIVE_LIMIT)),
         Told::Name(name) => {
@@ -209,7 +346,7 @@ fn step_over(kind: &mut Kind, held: &mut Held, tell: &mut dyn FnMut(Told<'_>)) {
 
 /// How many of a leaf's first octets are to be held: more, where they look like a header.
 fn unknown_wants(head: &[u8]) -> usize {
-    match head.starts_with(GZIP) || Tar::may_begin(head) {
+    match head.starts_with(gzip::MAGIC) || Tar::may_begin(head) {
         true => tar::BLOCK_OCTETS,
         false => JUDGED_OCTETS,
     }
@@ -220,28 +357,14 @@ fn kind_of(head: &[u8], tell: &mut dyn FnMut(Told<'_>)) -> Kind {
         Kind::Rar(rar)
     } else if let Some(seven_zip) = SevenZip::begin(head) {
         Kind::SevenZip(seven_zip)
-    } else if head.starts_with(GZIP) {
-        gzip(head, tell);
+    } else if head.starts_with(gzip::MAGIC) {
+        gzip::name(head, tell);
         Kind::Gzip
     } else if Tar::is_header(head) {
         Kind::Tar(Tar::default())
     } else {
         Kind::Other
     }
-}
-
-/// RFC 1952 2.3: the name of the file that was compressed, if the header has it.
-fn gzip(head: &[u8], tell: &mut dyn FnMut(Told<'_>)) {
-    const HAS_EXTRA: u8 = 4;
-    const HAS_NAME: u8 = 8;
-    let Some(flags) = head.get(3).filter(|flags| **flags & HAS_NAME != 0) else { return };
-    let mut at = 10;
-    if flags & HAS_EXTRA != 0 {
-        let Some([low, high]) = head.get(10..12) else { return };
-        at = 12 + usize::from(u16::from_le_bytes([*low, *high]));
-    }
-    let Some(rest) = head.get(at..) else { return };
-    tell(Told::Name(rest.split(|octet| *octet == 0).next().unwrap_or_default()));
 }
 
 /// Whether a file is an archive by its name.

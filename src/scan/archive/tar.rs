@@ -13,6 +13,8 @@ const EXTENDED_OCTETS: usize = 2 * BLOCK_OCTETS;
 pub(super) struct Tar {
     /// The next octets are a long name of the entry behind it, so many of them.
     name: Option<Named>,
+    /// The octets of an entry follow, so many.
+    entry: Option<u64>,
     is_over: bool,
 }
 
@@ -52,6 +54,11 @@ impl Tar {
     /// Whether the archive ends in the middle of a block.
     pub(super) fn is_open(&self, held: &[u8]) -> bool {
         !held.is_empty() || self.name.is_some()
+    }
+
+    /// Octets of the entry whose header was read last.
+    pub(super) fn entry(&mut self) -> Option<u64> {
+        self.entry.take()
     }
 
     /// Reads a block, or a long name. Returns the octets to be passed over.
@@ -96,6 +103,7 @@ impl Tar {
             length += piece.len();
         }
         tell(Told::Name(&name[..length]));
+        self.entry = Some(size);
         padded
     }
 }

@@ -1,16 +1,27 @@
 //! Archives as data: each is read whole and in every cut.
 
 use super::*;
+use crate::limits::{ARCHIVE_DEPTH_MAX, UNPACK_PLACES};
 use crate::scan::Tags;
 use proptest::prelude::*;
 
 fn told<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+    told_unpacking(0, pieces)
+}
+
+fn told_unpacking<'a>(
+    unpacked_max: u64,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Vec<String> {
     let tags = Tags::new();
     let (mut archives, mut all) = (Archives::default(), Vec::new());
+    archives.begin_message(unpacked_max);
     let mut see = |told: Told<'_>| {
         let text = match told {
             Told::Name(name) => name.escape_ascii().to_string(),
             Told::Tag(tag) => format!("[{}]", tags.name(tag)),
+            Told::Unpacked(_, octets) => format!("<{}", octets.escape_ascii()),
+            Told::UnpackedEnd(_) => ">".to_owned(),
         };
         // A tag is a tag, however often it is told.
         if text.starts_with('[') && all.contains(&text) {
@@ -295,7 +306,206 @@ fn the_name_in_a_gzip_file_is_given() {
     assert_eq!(told_in_every_cut(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03...."), "");
 }
 
+// ---- what is packed --------------------------------------------------------------------------
+
+const MUCH: u64 = 1 << 20;
+
+fn unpacked_in_every_cut(octets: &[u8]) -> String {
+    let whole = told_unpacking(MUCH, [octets]);
+    assert_eq!(told_unpacking(MUCH, octets.chunks(1)), whole, "in single octets");
+    for cut in 1..octets.len() {
+        let (head, tail) = octets.split_at(cut);
+        assert_eq!(told_unpacking(MUCH, [head, tail]), whole, "cut at {cut}");
+    }
+    whole.join(" ")
+}
+
+fn deflated(octets: &[u8]) -> Vec<u8> {
+    miniz_oxide::deflate::compress_to_vec(octets, 6)
+}
+
+/// A local header with what is packed behind it.
+fn packed(name: &str, flags: u16, method: u16, packed: &[u8], unpacked: usize) -> Vec<u8> {
+    let sizes = if flags & 8 == 0 { (packed.len() as u32, unpacked as u32) } else { (0, 0) };
+    let (packed_size, unpacked) = sizes;
+    let entry = Entry { flags, method, packed: packed_size, unpacked, octets: 0, ..entry(name) };
+    [&local(&entry)[..], packed].concat()
+}
+
+/// An archive of one entry that is deflated.
+fn zipped(name: &str, octets: &[u8]) -> Vec<u8> {
+    let body = deflated(octets);
+    let sizes = Entry { packed: body.len() as u32, unpacked: octets.len() as u32, ..entry(name) };
+    [packed(name, 0, 8, &body, octets.len()), central(&sizes), end()].concat()
+}
+
+fn gzipped(octets: &[u8]) -> Vec<u8> {
+    [b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03", &deflated(octets)[..], &[0; 8]].concat()
+}
+
+fn tarred(name: &str, octets: &[u8]) -> Vec<u8> {
+    let mut archive = block(name, b'0', octets.len());
+    archive.extend(octets);
+    archive.resize(archive.len().next_multiple_of(512) + 1024, 0);
+    archive
+}
+
+#[test]
+fn what_is_packed_is_unpacked_in_any_cut() {
+    assert_eq!(unpacked_in_every_cut(&zipped("a", b"hello hello")), "a <hello hello > a");
+    assert_eq!(unpacked_in_every_cut(&gzipped(b"hello")), "<hello >");
+    assert_eq!(unpacked_in_every_cut(&tarred("a", b"hello")), "a <hello >");
+    let stored = [packed("a", 0, 0, b"hello", 5), central(&entry("a")), end()].concat();
+    assert_eq!(unpacked_in_every_cut(&stored), "a <hello > a");
+    // RFC 1952 2.2: "A gzip file consists of a series of members".
+    let members = [gzipped(b"he"), gzipped(b"llo")].concat();
+    assert_eq!(unpacked_in_every_cut(&members), "<hello >");
+    let all = b"\x1f\x8b\x08\x1e\x00\x00\x00\x00\x00\x03\x02\x00..name\0a comment\0..";
+    let all = [&all[..], &deflated(b"hello"), &[0; 8]].concat();
+    assert_eq!(unpacked_in_every_cut(&all), "<hello > name");
+    assert_eq!(unpacked_in_every_cut(&[&gzipped(b"a")[..], b"and more"].concat()), "<a >");
+}
+
+#[test]
+fn a_size_behind_the_entry_or_in_another_field_is_not_needed() {
+    let body = deflated(b"hello");
+    let descriptor = [&b"PK\x07\x08"[..], &[0; 12]].concat();
+    let streamed = [packed("a", 8, 8, &body, 5), descriptor, central(&entry("a")), end()].concat();
+    assert_eq!(unpacked_in_every_cut(&streamed), "a <hello > a");
+    let mut large = packed("a", 0, 8, &body, 5);
+    large[18..26].fill(0xff);
+    let large = [large, central(&entry("a")), end()].concat();
+    assert_eq!(unpacked_in_every_cut(&large), "a <hello > a");
+}
+
+#[test]
+fn archives_in_archives_are_read_alike() {
+    let inner = zipped("b", b"hello");
+    let b = "b <hello > b";
+    let escaped = |octets: &[u8]| octets.escape_ascii().to_string();
+    let told = unpacked_in_every_cut(&zipped("a", &inner));
+    assert_eq!(told, format!("a <{} {b} > a", escaped(&inner)));
+    let tar = tarred("b", b"hello");
+    let told = unpacked_in_every_cut(&gzipped(&tar));
+    assert_eq!(told, format!("<{} b <hello > >", escaped(&tar)));
+}
+
+/// what becomes far larger than it is ends, and costs no more than was allowed.
+#[test]
+fn a_53_unpacking_ends_at_its_limit_and_a_bomb_is_told() {
+    let zeroes = zipped("a", &vec![0; 3 << 20]);
+    let whole = told_unpacking(MUCH, [&zeroes[..]]);
+    let unpacked: usize = whole
+        .iter()
+        .filter_map(|told| told.strip_prefix('<'))
+        .map(|octets| octets.len() / b"\\x00".len())
+        .sum();
+    assert_eq!(unpacked as u64, MUCH);
+    for tag in ["[archive-limit]", "[archive-bomb]"] {
+        assert!(whole.contains(&tag.to_owned()), "{tag}");
+    }
+    assert_eq!(told_unpacking(MUCH, zeroes.chunks(1)), whole);
+    // All layers together.
+    let twice = gzipped(&gzipped(&vec![0; 3 << 20]));
+    let whole = told_unpacking(MUCH, [&twice[..]]);
+    assert!(whole.contains(&"[archive-bomb]".to_owned()), "{}", whole.len());
+    assert_eq!(told_unpacking(MUCH, twice.chunks(3)), whole);
+    let honest: Vec<u8> = (0..200_000u32).flat_map(|n| (n.wrapping_mul(n)).to_le_bytes()).collect();
+    let whole = told_unpacking(MUCH, [&gzipped(&honest)[..]]);
+    assert!(!whole.iter().any(|told| told.starts_with('[')));
+}
+
+/// what a header says wrongly is told, and what lies there is unpacked all the same.
+#[test]
+fn a_54_what_lies_behind_a_lying_header_is_unpacked() {
+    let body = deflated(b"hello");
+    // Stored, says the header; it is not.
+    let zombie = packed("a", 0, 0, &body, 5);
+    assert_eq!(unpacked_in_every_cut(&zombie), "[archive-ambiguous] a <hello > [archive-broken]");
+    let mut short = packed("a", 0, 8, &body, 5);
+    short[18] -= 1;
+    assert!(unpacked_in_every_cut(&short).contains("a [archive-ambiguous] <hello >"));
+    // An entry in the octets of another one, out of which it does not come.
+    let hidden = packed("b.exe", 0, 8, &deflated(b"bad"), 3);
+    let mut around = hidden.clone();
+    around.truncate(35);
+    let cover = [&[0, around.len() as u8, 0, !(around.len() as u8), 0xff][..], &around].concat();
+    let told = unpacked_in_every_cut(&packed("a", 0, 8, &[&cover[..], &[3, 0]].concat(), 35));
+    assert!(told.contains("b.exe"), "{told}");
+}
+
+/// depth is counted by what is there, whatever it is called.
+#[test]
+fn a_56_archives_too_deep_in_one_another_are_told() {
+    let mut archive = zipped("0.txt", b"hello");
+    for depth in 1..6 {
+        let told = told_unpacking(MUCH, [&archive[..]]).join(" ");
+        let is_too_deep = depth > ARCHIVE_DEPTH_MAX;
+        assert_eq!(told.contains("[archive-depth]"), is_too_deep, "{depth}: {told}");
+        assert_eq!(told.contains("<hello >"), !is_too_deep, "{depth}: {told}");
+        archive = zipped(&format!("{depth}.txt"), &archive);
+    }
+}
+
+/// cut off anywhere, with any octet turned, or with lies for numbers.
+#[test]
+fn a_56_hostile_archives_are_read_alike_in_any_cut() {
+    let tar_gz = gzipped(&tarred("a", b"hello"));
+    for archive in [zipped("a", &zipped("b", b"hello hello")), tar_gz] {
+        for length in 0..archive.len() {
+            let cut = &archive[..length];
+            assert_eq!(told_unpacking(MUCH, cut.chunks(1)), told_unpacking(MUCH, [cut]));
+        }
+        for place in 0..archive.len() {
+            for octet in [0, 1, 8, 0x50, 0x7f, 0xff] {
+                let mut turned = archive.clone();
+                turned[place] = octet;
+                let whole = told_unpacking(MUCH, [&turned[..]]);
+                assert_eq!(told_unpacking(MUCH, turned.chunks(1)), whole, "{place}: {octet}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_unpacked_is_told() {
+    let locked = packed("a", 1, 8, &deflated(b"hello"), 5);
+    assert!(unpacked_in_every_cut(&locked).starts_with("[archive-encrypted] a"));
+    assert!(unpacked_in_every_cut(&packed("a", 0, 14, b"12345", 5)).contains("[archive-unread]"));
+    assert!(unpacked_in_every_cut(&packed("a", 0, 8, b"\xff\xff", 5)).contains("[archive-broken]"));
+    let cut = gzipped(b"hello hello");
+    assert!(unpacked_in_every_cut(&cut[..cut.len() - 9]).contains("[archive-broken]"));
+}
+
+/// A message that finds no memory to unpack in goes on, and what it held comes back.
+#[test]
+fn places_are_lent_and_come_back() {
+    let archive = gzipped(&[b'x'; 100]);
+    let half = &archive[..12];
+    let mut open: Vec<Archives> = (0..UNPACK_PLACES).map(|_| Archives::default()).collect();
+    for archives in &mut open {
+        archives.begin_message(MUCH);
+        archives.read(half, |_| {});
+    }
+    assert_eq!(told_unpacking(MUCH, [&archive[..]]).join(" "), "[archive-unread]");
+    open.pop();
+    assert!(told_unpacking(MUCH, [&archive[..]]).join(" ").starts_with("<xxx"));
+}
+
 proptest! {
+    #[test]
+    fn any_archive_is_unpacked_alike_in_any_cut(
+        tokens in prop::collection::vec(prop::sample::select(TOKENS), 0..40),
+        piece in 1usize..80,
+    ) {
+        let inner = tokens.concat();
+        for octets in [zipped("a", &inner), gzipped(&tarred("a", &gzipped(&inner))), inner] {
+            let whole = told_unpacking(MUCH, [&octets[..]]);
+            prop_assert_eq!(&told_unpacking(MUCH, octets.chunks(piece)), &whole);
+            prop_assert_eq!(&told_unpacking(MUCH, octets.chunks(1)), &whole);
+        }
+    }
+
     #[test]
     fn any_octets_are_read_alike_in_any_cut(
         tokens in prop::collection::vec(prop::sample::select(TOKENS), 0..40),

@@ -4,6 +4,7 @@
 //! at the last but one. So all names are given that any of them may see, and what does not agree is
 //! told. Headers are known by their signatures, and not by offsets.
 
+use super::unpack::{Method, Packed};
 use super::{Tags, Told, number};
 use crate::limits::{ARCHIVE_RATIO_MAX, ARCHIVE_RATIO_OCTETS, ENTRY_NAME_OCTETS};
 use foldhash::fast::FixedState;
@@ -52,7 +53,9 @@ impl Entries {
 }
 
 impl Zip {
-    pub(super) fn read(&mut self, octets: &[u8], tell: &mut dyn FnMut(Told<'_>)) {
+    /// Reads the next octets, up to the end of what may be a header. Returns how many, and whether
+    /// [`Zip::take_header`] is to be asked before the next ones.
+    pub(super) fn read(&mut self, octets: &[u8]) -> (usize, bool) {
         let mut rest = octets;
         loop {
             if self.held.is_empty() {
@@ -68,15 +71,30 @@ impl Zip {
             self.held.extend_from_slice(piece);
             rest = after;
             if piece.len() < missing {
-                return;
+                return (octets.len(), false);
             }
-            if wanted(&self.held) > self.held.len() {
-                continue;
+            if wanted(&self.held) <= self.held.len() {
+                if is_header(&self.held) {
+                    return (octets.len() - rest.len(), true);
+                }
+                self.go_on();
             }
-            self.header(tell);
-            self.go_on();
         }
         self.position += rest.len() as u64;
+        (octets.len(), false)
+    }
+
+    /// Tells of the header that has come. Returns what lies behind it, if it is that of an entry.
+    pub(super) fn take_header(&mut self, tell: &mut dyn FnMut(Told<'_>)) -> Option<Packed> {
+        self.header(tell);
+        let packed = packed(&self.held);
+        self.go_on();
+        packed
+    }
+
+    /// Local headers that were seen.
+    pub(super) fn headers(&self) -> u32 {
+        self.local.count
     }
 
     /// The leaf has ended.
@@ -163,6 +181,31 @@ impl Zip {
         }
         tell(Told::Name(name));
     }
+}
+
+/// What lies behind a local header with which the octets that are held end.
+fn packed(held: &[u8]) -> Option<Packed> {
+    let is_local = held.starts_with(LOCAL) && is_header(held);
+    if !is_local || held.len() != wanted(held) {
+        return None;
+    }
+    let flags = number::<2>(held, 6)?;
+    let (packed, unpacked) = (number::<4>(held, 18)?, number::<4>(held, 22)?);
+    let name_left = number::<2>(held, 26)?.saturating_sub(ENTRY_NAME_OCTETS as u64);
+    // APPNOTE 4.4.4: with bit 3 the size stands behind the octets, and may be left out here; 4.4.8: a
+    // size that does not fit stands in the extra field.
+    let is_said = (flags & 8 == 0 || packed > 0) && packed != u64::from(u32::MAX);
+    let method = match number::<2>(held, 8)? {
+        _ if flags & 1 != 0 => return None,
+        // What would become larger is packed, whatever the header says.
+        0 if is_said && packed == unpacked => Method::Stored,
+        0 if !is_said && packed != 0 => Method::Stored,
+        0 if is_said => Method::Deflated,
+        8 => Method::Deflated,
+        _ => Method::Other,
+    };
+    let skip = name_left + number::<2>(held, 28)?;
+    Some(Packed { method, skip, octets: is_said.then_some(packed) })
 }
 
 /// Whether octets that begin with a signature may be a header: of a version that there is, and with
