@@ -5,7 +5,7 @@
 //! target folder. Rounds alternate, so that what else the machine does falls on both; trust the ratio.
 
 use postern::config::Config;
-use postern::control::ledger::{Ledger, LedgerSettings};
+use postern::durable::{Ledger, LedgerSettings};
 use postern::relay::Protocol;
 use postern::shard::gateway::{Gateway, GatewaySettings};
 use postern::tools::sink::{Kept, Script, serve};
@@ -27,21 +27,30 @@ fn main() {
     }
     let mut ratios = Vec::new();
     for round in 1..=ROUNDS {
-        let (without, wait_without) = load(false);
-        let (with, wait_with) = load(true);
+        let without = load(false);
+        let with = load(true);
+        let ratio = with.messages_per_s / without.messages_per_s;
         println!(
-            "round {round}: {without:.0} messages/s without, {with:.0} with the ledger ({:.2}); median \
-             wait {wait_without:?} and {wait_with:?}",
-            with / without
+            "round {round}: {:.0} messages/s without, {:.0} with the ledger ({ratio:.2}); median wait {:?} \
+             and {:?}{}",
+            without.messages_per_s, with.messages_per_s, without.wait, with.wait, with.commits
         );
-        ratios.push(with / without);
+        ratios.push(ratio);
     }
     ratios.sort_by(f64::total_cmp);
     println!("median ratio {:.2}", ratios[ROUNDS / 2]);
 }
 
-/// Messages a second, and the median of the waits for final replies.
-fn load(remembers: bool) -> (f64, Duration) {
+/// What a load has shown.
+struct Shown {
+    messages_per_s: f64,
+    /// The median of the waits for final replies.
+    wait: Duration,
+    /// What the ledger tells of its commits.
+    commits: String,
+}
+
+fn load(remembers: bool) -> Shown {
     let hop = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = hop.local_addr().unwrap();
     let kept = Kept::default();
@@ -71,12 +80,24 @@ fn load(remembers: bool) -> (f64, Duration) {
     let seconds = began.elapsed().as_secs_f64();
     gateway.stop().unwrap();
     assert_eq!(kept.count(), CONNECTIONS * MESSAGES_EACH);
-    if let Some(ledger) = &ledger {
-        let counts = ledger.handle().report().figures.counts;
-        assert_eq!(counts.unrecorded, 0);
-    }
     waits.sort_unstable();
-    (waits.len() as f64 / seconds, waits[waits.len() / 2])
+    Shown {
+        messages_per_s: waits.len() as f64 / seconds,
+        wait: waits[waits.len() / 2],
+        commits: ledger.map(|ledger| commits(&ledger)).unwrap_or_default(),
+    }
+}
+
+fn commits(ledger: &Ledger) -> String {
+    let report = ledger.handle().report();
+    assert_eq!(report.figures.counts.unrecorded, 0);
+    format!(
+        "; {} commits, median {} us; {} groups, median {} records",
+        report.commit_us.len(),
+        report.commit_us.value_at_quantile(0.5),
+        report.group.len(),
+        report.group.value_at_quantile(0.5)
+    )
 }
 
 /// One client's messages; its waits.

@@ -18,6 +18,7 @@
 
 pub mod config;
 pub mod control;
+pub mod durable;
 pub mod ledger;
 pub mod limits;
 pub mod now;

@@ -593,10 +593,14 @@ pub const LEDGER_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The ledger takes what shards ask at most so often; in a crowd many questions share one wake-up.
 pub const LEDGER_FRONT_PAUSE: Duration = Duration::from_micros(250);
 
-/// Commits of the ledger begin at most so often: what comes between two shares the second one's work and
-/// wait. It is what a message in a crowd may wait longer, for its intent and for its outcome; one that
-/// comes alone does not wait for the first.
-pub const LEDGER_COMMIT_INTERVAL: Duration = Duration::from_millis(2);
+/// What the ledger writes and nobody waits for, a confirmation or an intent, is durable within this time:
+/// it rides along with what somebody waits for, or has its turn. It is what a failing machine, other than
+/// a dying process, may make forgotten of it.
+pub const LEDGER_COMMIT_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Octets of the journal after which its changes are carried over into the database: some thousand
+/// records, for which the next group waits some milliseconds.
+pub const LEDGER_JOURNAL_OCTETS: u64 = 2 << 20;
 
 /// After a failure the store is left alone for so long.
 pub const LEDGER_RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -17,11 +17,11 @@ pub use log::{LogWriter, log_queues};
 pub use metrics::render;
 pub use reload::{ReloadCounts, Served};
 
+use crate::durable::LedgerHandle;
 use crate::limits::{CONTROL_REST, FILE_LOOK};
 use crate::shard::executor::ShardPanicked;
 use crate::shard::gateway::Gateway;
 use admin::AdminPort;
-use ledger::LedgerHandle;
 use reload::Reloader;
 use sd_notify::NotifyState;
 use std::net::SocketAddr;

@@ -13,7 +13,7 @@ use super::ring::{Close, Counters, Event, Ring};
 use super::socket::SocketId;
 use super::stores::Stores;
 use super::wheel::{Timer, Wheel};
-use crate::control::ledger::{CrashPoint, Line};
+use crate::durable::{CrashPoint, Line};
 use crate::ledger::{self, Secret};
 use crate::limits::DRAIN_TIMEOUT;
 use crate::now::{Now, Tick};

@@ -6,7 +6,7 @@ use crate::dialogues_runner::stage::Stage;
 use crate::message::{Form, Message, Transfer, on_the_wire};
 use crate::on_stage::{Client, PATIENCE};
 use crate::process::{Site, code};
-use postern::control::ledger::{DiskFault, FaultSwitch};
+use postern::durable::{DiskFault, FaultSwitch};
 use postern::relay::Protocol;
 use postern::session::{Listener, ResumeLevel};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ impl Drop for Faults {
 fn gateway(faults: &FaultSwitch) -> Sockets {
     let resume = ResumeLevel::Outcome;
     let installation = Installation::with(&Listener { resume, replay: true, ..base_listener() });
-    let set = |settings: &mut postern::control::ledger::LedgerSettings| {
+    let set = |settings: &mut postern::durable::LedgerSettings| {
         settings.faults = faults.clone();
         settings.keeper.answer_timeout = ANSWER_TIMEOUT;
     };

@@ -3,7 +3,7 @@
 
 use crate::message::{Form, Message};
 use crate::process::{Process, Site, code};
-use postern::control::ledger::CrashPoint;
+use postern::durable::CrashPoint;
 use std::net::Shutdown;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

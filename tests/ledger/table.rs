@@ -9,7 +9,7 @@ use crate::dialogues_runner::stage::Stage;
 use crate::kills::killed_at;
 use crate::message::{Form, Message, Transfer, on_the_wire};
 use crate::on_stage::Client;
-use postern::control::ledger::CrashPoint;
+use postern::durable::CrashPoint;
 use postern::relay::Protocol;
 use postern::session::{Listener, ResumeLevel};
 use std::fmt::Write;

@@ -1,8 +1,9 @@
 //! The keeper of the ledger: what is running, what is stored, what waits for the disk.
 //!
 //! Requests and time go in, [`Effect`]s come out; the store is driven by [`Keeper::take_work`],
-//! [`Keeper::found`] and [`Keeper::committed`]. There is one commit in flight, and whatever is asked
-//! meanwhile is the next one: a slow disk makes groups larger and nothing else slower. Whatever the
+//! [`Keeper::found`], [`Keeper::written`] and [`Keeper::committed`]. One group is in flight, and whatever
+//! is asked meanwhile is the next one: a slow disk makes groups larger and nothing else slower. An intent
+//! waits until it is written, an outcome until it is durable; what nobody waits for rides along. Whatever the
 //! disk does, each request is answered: after [`Settings::answer_timeout`] without a record.
 //!
 //! `live` has the transactions that are not at their end, and takes one from another connection;
@@ -26,7 +27,7 @@ use super::request::{Answer, Holder, Level, Request, Transaction};
 use super::rules::Recalled;
 use crate::limits;
 use crate::now::Tick;
-use commit::{Awaited, Batch, Lookup, LookupId};
+use commit::{Batch, Lookup, LookupId, Waiting};
 use live::{Live, LiveId, Waiter};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -66,10 +67,12 @@ pub struct Keeper {
     next_row: Row,
     batch: Batch,
     in_flight: Option<Batch>,
-    /// Who waits for a batch, in the order in which they asked.
-    awaited: VecDeque<Awaited>,
-    /// So many in front of `awaited` were answered already.
-    overdue: usize,
+    /// Since when something is written that is not durable.
+    unsynced_since: Option<Tick>,
+    /// Who waits until a batch is written.
+    until_written: Waiting,
+    /// Who waits until it is durable.
+    until_durable: Waiting,
     lookups: Map<LookupId, Lookup>,
     lookups_made: u64,
     /// Look-ups in the order of their deadlines; some are over already.
@@ -115,13 +118,15 @@ pub enum Effect {
     File(FileJob),
 }
 
-/// What the store shall do: first the reads, then all changes in one durable commit.
+/// What the store shall do: first the reads, then all changes at once, then make them durable.
 #[derive(Debug, Default)]
 pub struct Work {
     /// Rows to be read.
     pub reads: Vec<Row>,
-    /// Rows to be written; `None` deletes.
+    /// Rows to be written; `None` deletes. [`Keeper::written`] when they are.
     pub changes: Vec<(Row, Option<Vec<u8>>)>,
+    /// They are to be made durable now, and with them what was written before.
+    pub sync: bool,
 }
 
 /// Whether the store can be used.
@@ -253,8 +258,9 @@ impl Keeper {
             next_row: 1,
             batch: Batch::default(),
             in_flight: None,
-            awaited: VecDeque::new(),
-            overdue: 0,
+            unsynced_since: None,
+            until_written: Waiting::default(),
+            until_durable: Waiting::default(),
             lookups: Map::default(),
             lookups_made: 0,
             lookup_deadlines: VecDeque::new(),
@@ -294,8 +300,7 @@ impl Keeper {
             Request::Quit { holder } => self.quit(holder, now),
             Request::Gone { holder } => self.gone(holder, now),
         }
-        self.wake_all(now);
-        self.check_invariants();
+        self.end_verb(now);
     }
 
     /// The next thing to be done by the driver.
@@ -305,10 +310,10 @@ impl Keeper {
 
     /// When [`Keeper::timed_out`] is due.
     pub fn deadline(&self) -> Option<Tick> {
-        let written = self.awaited.get(self.overdue).map(|one| one.deadline);
         let read = self.lookup_deadlines.front().map(|(deadline, _)| *deadline);
         let ended = self.ends.first().map(|(end, _)| *end);
-        [written, read, ended, self.expiry_due()].into_iter().flatten().min()
+        let written = [self.until_written.deadline(), self.until_durable.deadline()];
+        [read, ended, self.expiry_due()].into_iter().chain(written).flatten().min()
     }
 
     /// Answers what has waited too long, and lets go what has expired: a bounded number of steps.
@@ -316,8 +321,7 @@ impl Keeper {
         self.answer_overdue(now);
         self.end_overdue_lives(now);
         self.expire(now);
-        self.wake_all(now);
-        self.check_invariants();
+        self.end_verb(now);
     }
 
     /// What was counted, and what is so now.
@@ -550,7 +554,8 @@ impl Keeper {
     }
 
     fn check_invariants(&self) {
-        debug_assert!(self.overdue <= self.awaited.len());
+        self.until_written.check_invariants();
+        self.until_durable.check_invariants();
         debug_assert!(self.live.len() >= self.names.values().collect::<BTreeSet<_>>().len());
         debug_assert!(self.kept_octets <= self.settings.partial_octets);
     }

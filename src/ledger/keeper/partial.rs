@@ -210,8 +210,7 @@ impl Keeper {
                 }
             }
         }
-        self.wake_all(now);
-        self.check_invariants();
+        self.end_verb(now);
     }
 
     fn synced(&mut self, row: Row, partial: Partial, done: bool, now: Tick) {

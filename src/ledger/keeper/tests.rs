@@ -135,9 +135,7 @@ impl World {
             if self.stalled {
                 return;
             }
-            let Some(work) = self.work.take().or_else(|| self.keeper.take_work(self.now)) else {
-                return;
-            };
+            let Some(work) = self.work.take().or_else(|| self.next_work()) else { return };
             if self.broken {
                 self.keeper.failed(work.changes, self.now);
                 continue;
@@ -154,6 +152,13 @@ impl World {
             }
             self.keeper.committed(records, self.now);
         }
+    }
+
+    /// What nobody waits for is written as if its time had come.
+    fn next_work(&mut self) -> Option<Work> {
+        let soon = self.now + limits::LEDGER_COMMIT_INTERVAL;
+        let due = self.keeper.work_due(self.now).filter(|due| *due <= soon)?;
+        self.keeper.take_work(due)
     }
 
     fn file(&mut self, job: FileJob) {

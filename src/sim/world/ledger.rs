@@ -42,8 +42,9 @@ impl World {
         self.ledger = Some(Ledger { keeper, disk, work: None, troubles_before: 0 });
     }
 
-    /// The process dies and is started again: what it knew is gone, what is durable is not. What it was
-    /// writing is there or not; content that was not synced may be torn anywhere.
+    /// The process dies and is started again: what it knew is gone, what it has written is not. Half of
+    /// the times the power fails, too: what was written and not synced is there up to some group. Content
+    /// that was not synced may be torn anywhere.
     pub fn crash(&mut self) {
         self.crashes += 1;
         self.forget_process();
@@ -54,10 +55,9 @@ impl World {
         let epoch_s = self.epoch_s();
         if let Some(Ledger { keeper, disk, work, troubles_before }) = &mut self.ledger {
             *troubles_before += troubles(keeper);
-            if let Some(work) = work.take()
-                && self.chance.bool()
-            {
-                disk.commit(work);
+            *work = None;
+            if self.chance.bool() {
+                disk.lose_power(&mut self.chance);
             }
             disk.tear(&mut self.chance);
             *keeper = Keeper::new(Settings::default(), secret(), epoch_s);
@@ -175,13 +175,15 @@ impl World {
                     }
                 }
             } else if let (None, Some(next)) = (&work, keeper.take_work(now)) {
+                let sync = next.sync;
                 *work = Some(next);
+                self.disk_begins();
                 match self.faults.disk_us_max {
-                    0 => self.disk_done(),
-                    most => {
+                    most if sync && most > 0 => {
                         let due = now + self.drawn_up_to(most);
                         self.schedule(due, Event::DiskDone);
                     }
+                    _ => self.disk_done(),
                 }
             } else {
                 return;
@@ -189,24 +191,30 @@ impl World {
         }
     }
 
-    /// The disk is done with its work, or has failed at it; then all of it is there, or nothing.
+    /// The disk reads and writes: at once, as the system keeps it in memory.
+    fn disk_begins(&mut self) {
+        let now = self.now;
+        let Some(Ledger { keeper, disk, work: Some(work), .. }) = &mut self.ledger else { return };
+        for row in &work.reads {
+            keeper.found(*row, disk.read(*row).as_deref(), now);
+        }
+        disk.write(&work.changes);
+        keeper.written(now);
+    }
+
+    /// The disk is done with its work, or has failed at it: what was written is there or not, all of it.
     pub(super) fn disk_done(&mut self) {
         let (now, fails) = (self.now, self.happens(self.faults.disk_fails));
         let Some(Ledger { keeper, disk, work, .. }) = &mut self.ledger else { return };
         let Some(work) = work.take() else { return };
-        if fails {
-            let changes = work.changes.clone();
-            if self.chance.bool() {
-                disk.commit(work);
+        match fails {
+            true => keeper.failed(work.changes, now),
+            false => {
+                if work.sync {
+                    disk.sync();
+                }
+                keeper.committed(work.changes.len(), now);
             }
-            keeper.failed(changes, now);
-        } else {
-            let (read, records) = (disk.read(&work), work.changes.len());
-            disk.commit(work);
-            for (row, octets) in read {
-                keeper.found(row, octets.as_deref(), now);
-            }
-            keeper.committed(records, now);
         }
         self.drain_ledger();
     }

@@ -31,7 +31,7 @@ pub enum DiskFault {
     ReadOnly,
     /// Syncs fail with EIO, after what was written may or may not be there.
     SyncFails,
-    /// Syncs wait until the switch is set to something else.
+    /// Writes and syncs wait until the switch is set to something else.
     Stalled,
 }
 
@@ -47,6 +47,9 @@ impl FaultSwitch {
 
     /// Whether something may be written.
     pub(super) fn check_write(&self) -> io::Result<()> {
+        while self.is(DiskFault::Stalled) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         if self.is(DiskFault::Full) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -58,12 +61,10 @@ impl FaultSwitch {
 
     /// Whether something may be made durable.
     pub(super) fn check_sync(&self) -> io::Result<()> {
-        while self.is(DiskFault::Stalled) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.check_write()?;
         match self.is(DiskFault::SyncFails) {
             true => Err(io::Error::other("the disk fails, as a test wants it")),
-            false => self.check_write(),
+            false => Ok(()),
         }
     }
 }
@@ -77,9 +78,7 @@ impl Disk {
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
-}
 
-impl Disk {
     /// Fills up a last page of which only a part is there, as the store refuses such a file.
     pub fn whole_pages(&self) -> io::Result<()> {
         let len = self.file.metadata()?.len();

@@ -1,12 +1,19 @@
 //! The ledger with its threads and a real disk: restarts, kills, damage, and disks that fail.
 
 use super::store::Change;
+use super::threads::REQUESTS_A_STEP;
 use super::*;
+use crate::ledger::{Begun, Row};
 use crate::ledger::{
     CopyState, Form, Identity, Key, Level, Outcome, Phase, Recalled, Told, Transaction, sample,
 };
+use crate::limits;
 use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A ledger with one line, asked as a shard would.
 struct Asker {
@@ -551,7 +558,7 @@ fn victim() {
 
 fn start_victim(folder: &Path, crash: &str) -> std::process::Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "control::ledger::tests::victim", "--test-threads", "1"])
+        .args(["--exact", "durable::tests::victim", "--test-threads", "1"])
         .env("POSTERN_LEDGER_VICTIM", folder)
         .env("POSTERN_CRASH", crash)
         .stdout(Stdio::null())
