@@ -16,8 +16,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+// As the program has it: records are made on one thread and let go on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CONNECTIONS: usize = 50;
-const MESSAGES_EACH: usize = 40;
+const MESSAGES_EACH: usize = 150;
 const ROUNDS: usize = 5;
 
 fn main() {
@@ -32,8 +36,14 @@ fn main() {
         let ratio = with.messages_per_s / without.messages_per_s;
         println!(
             "round {round}: {:.0} messages/s without, {:.0} with the ledger ({ratio:.2}); median wait {:?} \
-             and {:?}{}",
-            without.messages_per_s, with.messages_per_s, without.wait, with.wait, with.commits
+             and {:?}; CPU a message {:.0} and {:.0} us{}",
+            without.messages_per_s,
+            with.messages_per_s,
+            without.wait,
+            with.wait,
+            without.cpu_us,
+            with.cpu_us,
+            with.commits
         );
         ratios.push(ratio);
     }
@@ -46,6 +56,8 @@ struct Shown {
     messages_per_s: f64,
     /// The median of the waits for final replies.
     wait: Duration,
+    /// CPU time a message, of the whole process: clients and next hop, too.
+    cpu_us: f64,
     /// What the ledger tells of its commits.
     commits: String,
 }
@@ -72,20 +84,29 @@ fn load(remembers: bool) -> Shown {
     });
     let gateway = gateway.unwrap();
     let to = gateway.addresses()[0];
-    let began = Instant::now();
+    let (began, cpu_began) = (Instant::now(), cpu_s());
     let clients: Vec<_> =
         (0..CONNECTIONS).map(|number| thread::spawn(move || hand_in(to, number))).collect();
     let mut waits: Vec<Duration> =
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
-    let seconds = began.elapsed().as_secs_f64();
+    let (seconds, cpu_s) = (began.elapsed().as_secs_f64(), cpu_s() - cpu_began);
     gateway.stop().unwrap();
     assert_eq!(kept.count(), CONNECTIONS * MESSAGES_EACH);
     waits.sort_unstable();
     Shown {
         messages_per_s: waits.len() as f64 / seconds,
         wait: waits[waits.len() / 2],
+        cpu_us: cpu_s * 1e6 / waits.len() as f64,
         commits: ledger.map(|ledger| commits(&ledger)).unwrap_or_default(),
     }
+}
+
+/// CPU time of the process so far, in ticks of a hundredth (proc(5)).
+fn cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    ticks.map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
 }
 
 fn commits(ledger: &Ledger) -> String {

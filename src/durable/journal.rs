@@ -35,7 +35,7 @@ pub(super) struct Journal {
 const MAGIC: &[u8; 8] = b"pjournal";
 
 /// Octets before the changes of a group.
-const HEAD_OCTETS: usize = 28;
+const HEAD_OCTETS: usize = 24;
 
 /// The length of a row that is deleted.
 const DELETED: u32 = u32::MAX;
@@ -97,7 +97,7 @@ impl Journal {
         let length = (self.group.len() - HEAD_OCTETS) as u32;
         self.group[16..20].copy_from_slice(&length.to_le_bytes());
         let sum = checksum(&self.group);
-        self.group[20..HEAD_OCTETS].copy_from_slice(&sum);
+        self.group[20..HEAD_OCTETS].copy_from_slice(&sum.to_le_bytes());
         self.disk.write(self.end, &self.group)?;
         self.end += self.group.len() as u64;
         for (row, change) in changes {
@@ -169,7 +169,7 @@ struct Group {
 fn read_group(octets: &[u8]) -> Option<Group> {
     let length = u32::from_le_bytes(*octets.get(16..)?.first_chunk()?) as usize;
     let group = octets.get(..HEAD_OCTETS.checked_add(length)?)?;
-    if checksum(group) != group[20..HEAD_OCTETS] {
+    if checksum(group).to_le_bytes() != group[20..HEAD_OCTETS] {
         return None;
     }
     let generation = u64::from_le_bytes(*group[8..].first_chunk()?);
@@ -193,13 +193,9 @@ fn read_group(octets: &[u8]) -> Option<Group> {
     Some(Group { generation, changes, octets: group.len() })
 }
 
-/// Over all of a group but the checksum itself.
-fn checksum(group: &[u8]) -> [u8; 8] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&group[..20]).update(&group[HEAD_OCTETS..]);
-    let mut sum = [0; 8];
-    sum.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-    sum
+/// Over all of a group but the checksum itself: against a torn write. Records have one of their own.
+fn checksum(group: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&group[..20]), &group[HEAD_OCTETS..])
 }
 
 #[cfg(test)]

@@ -83,9 +83,16 @@ pub(super) enum Question {
     /// May copies be handed on?
     Begin(Box<Decision>),
     /// The outcome is being made durable; then these replies are given.
-    Commit(Box<Decision>, Vec<Reply>),
+    Commit(Box<Decision>, Vec<Reply>, Committing),
     /// What came of the transaction that another connection has brought to its end mark?
     Await(ledger::Transaction),
+}
+
+/// What is still to be known of a transaction whose record is the ledger's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Committing {
+    transaction: ledger::Transaction,
+    named: bool,
 }
 
 /// How a parked transaction goes on when its content is there.
@@ -703,7 +710,7 @@ impl Session {
             |recording: &Recording| recording.named || recording.record.phase == Phase::Intent;
         let accepted = decision.copy_states();
         let block_begun = decision.block_begun;
-        let Some(recording) = decision.recording.as_mut().filter(|one| worth_it(one)) else {
+        let Some(mut recording) = decision.recording.take_if(|one| worth_it(one)) else {
             return self.give(decision, &replies, now);
         };
         let recipients = recording.record.recipients.iter_mut().filter(|one| one.is_accepted());
@@ -717,30 +724,26 @@ impl Session {
         let first = block_begun.then_some(&begins);
         let told = first.into_iter().chain(&replies).map(Told::from).collect();
         recording.record.phase = Phase::Committed(Outcome { replies: told, confirmed: false });
-        let request = Request::Commit {
-            transaction: recording.transaction,
-            record: recording.record.clone(),
-            gone: self.connection == Connection::Lost,
-        };
-        self.question(request, Question::Commit(decision, replies), now);
+        let Recording { transaction, named, record, .. } = *recording;
+        let gone = self.connection == Connection::Lost;
+        let committing = Question::Commit(decision, replies, Committing { transaction, named });
+        self.question(Request::Commit { transaction, record, gone }, committing, now);
     }
 
     fn committed(
         &mut self,
         decision: Box<Decision>,
         replies: Vec<Reply>,
+        Committing { transaction, named }: Committing,
         recorded: bool,
         now: Now,
     ) {
-        let Some(recording) = &decision.recording else { return };
         let handed_on = decision.was_handed_on();
-        if !recorded
-            && rules::without_record(recording.named, handed_on) == rules::Unrecorded::TryAgain
-        {
+        if !recorded && rules::without_record(named, handed_on) == rules::Unrecorded::TryAgain {
             let count = if decision.form.is_each() { replies.len() } else { 1 };
             return self.give(decision, &vec![replies::LOCAL_FAULT; count], now);
         }
-        self.unconfirmed = Some(recording.transaction);
+        self.unconfirmed = Some(transaction);
         self.give(decision, &replies, now);
     }
 
@@ -787,8 +790,8 @@ impl Session {
                 self.loaded(intake, goes, octets, now);
             }
             (Question::Begin(decision), A::Begun(begun)) => self.begun(decision, begun, now),
-            (Question::Commit(decision, replies), A::Committed { recorded }) => {
-                self.committed(decision, replies, recorded, now);
+            (Question::Commit(decision, replies, committing), A::Committed { recorded }) => {
+                self.committed(decision, replies, committing, recorded, now);
             }
             (Question::Await(transaction), A::Outcome(Some(record))) => {
                 self.outcome_again(transaction, &record, now);

@@ -252,9 +252,7 @@ impl Keeper {
         let now_s = Keeper::short_s(self.now_s(now));
         let mut rows = Vec::new();
         let mut busy = None;
-        let mut names = live.record.names(&self.secret);
-        names.retain(|name| Some(*name) != own_key);
-        for name in names {
+        for name in live.names.iter().copied().filter(|name| Some(*name) != own_key) {
             let running = self.names.get(&name).copied().filter(|other| *other != id);
             if running.is_some_and(|other| self.live.get(&other).is_some_and(|one| one.abandoned)) {
                 busy = running;
@@ -342,8 +340,8 @@ impl Keeper {
     /// From now on the transaction is found by its names. One that is at work already keeps them.
     fn claim_names(&mut self, id: LiveId) {
         let Some(live) = self.live.get(&id) else { return };
-        for name in live.record.names(&self.secret) {
-            self.names.entry(name).or_insert(id);
+        for name in &live.names {
+            self.names.entry(*name).or_insert(id);
         }
     }
 
@@ -509,7 +507,8 @@ impl Keeper {
         let record = Arc::clone(&live.record);
         let waiters = std::mem::take(&mut live.waiters);
         self.woken.extend(waiters.into_iter().map(|waiter| (waiter, Some(record.clone()))));
-        self.forget_names(&record, id);
+        let names = live.names.clone();
+        self.forget_names(&names, id);
     }
 
     fn without_record(&mut self, id: LiveId, what: What) {
@@ -548,7 +547,7 @@ impl Keeper {
             self.batch.delete(row);
             return self.end_with(id, Some(record));
         }
-        let names = record.names(&self.secret);
+        let names = live.names.clone();
         let holder = transaction.filter(|_| !abandoned);
         let standing = match holder {
             Some(_) => Standing::Attached,

@@ -23,6 +23,8 @@ pub(super) struct Live {
     /// The connection of that one is gone, the work goes on.
     pub abandoned: bool,
     pub record: Arc<Record>,
+    /// What it is found by.
+    pub names: Vec<Key>,
     pub stage: Stage,
     pub level: Level,
     /// It goes on without a record, as the client has too many.
@@ -279,8 +281,8 @@ impl Keeper {
         self.drop_file(oldest);
         if let Some(live) = self.live.get_mut(&oldest) {
             live.unkept = true;
-            let record = Arc::clone(&live.record);
-            self.forget_names(&record, oldest);
+            let names = live.names.clone();
+            self.forget_names(&names, oldest);
         }
     }
 
@@ -307,6 +309,7 @@ impl Keeper {
         self.lives_made += 1;
         let id = LiveId(self.lives_made);
         self.stamp(&mut record, self.now_s(now));
+        let names = record.names(&self.secret);
         let until = now + limits::LEDGER_TRANSACTION_MAX;
         self.live.insert(
             id,
@@ -314,6 +317,7 @@ impl Keeper {
                 transaction,
                 abandoned: false,
                 record: Arc::new(record),
+                names,
                 stage: Stage::Open,
                 level,
                 unkept: false,
@@ -337,10 +341,15 @@ impl Keeper {
     pub(super) fn replace_record(&mut self, id: LiveId, mut record: Record) {
         let Some(live) = self.live.get_mut(&id) else { return };
         record.partial = live.record.partial;
-        let created_s = live.record.created_s;
+        let older = &live.record;
+        let same_names = (record.key, record.fingerprint, record.recipients.len())
+            == (older.key, older.fingerprint, older.recipients.len());
+        let names = (!same_names).then(|| record.names(&self.secret));
+        let created_s = older.created_s;
         self.stamp(&mut record, created_s);
         if let Some(live) = self.live.get_mut(&id) {
             live.record = Arc::new(record);
+            live.names = names.unwrap_or(std::mem::take(&mut live.names));
         }
     }
 
@@ -399,7 +408,7 @@ impl Keeper {
         self.close_open(id);
         let Some(live) = self.live.remove(&id) else { return };
         self.ends.remove(&(live.until, id));
-        self.forget_names(&live.record, id);
+        self.forget_names(&live.names, id);
         if let Some(transaction) = live.transaction {
             self.leave_connection(transaction.holder, id);
         }
@@ -409,10 +418,10 @@ impl Keeper {
         self.woken.extend(live.waiters.into_iter().map(|waiter| (waiter, None)));
     }
 
-    pub(super) fn forget_names(&mut self, record: &Record, id: LiveId) {
-        for name in record.names(&self.secret) {
-            if self.names.get(&name) == Some(&id) {
-                self.names.remove(&name);
+    pub(super) fn forget_names(&mut self, names: &[Key], id: LiveId) {
+        for name in names {
+            if self.names.get(name) == Some(&id) {
+                self.names.remove(name);
             }
         }
     }
