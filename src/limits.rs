@@ -591,7 +591,7 @@ pub const LEDGER_PARTIAL_OCTETS: u64 = 1 << 30;
 pub const LEDGER_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The ledger takes what shards ask at most so often; in a crowd many questions share one wake-up.
-pub const LEDGER_FRONT_PAUSE: Duration = Duration::from_micros(250);
+pub const LEDGER_FRONT_PAUSE: Duration = Duration::from_micros(100);
 
 /// What the ledger writes and nobody waits for, a confirmation or an intent, is durable within this time:
 /// it rides along with what somebody waits for, or has its turn. It is what a failing machine, other than

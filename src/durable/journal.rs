@@ -13,6 +13,7 @@
 use super::disk::Disk;
 use super::store::Change;
 use crate::ledger::Row;
+use crate::limits::LEDGER_JOURNAL_OCTETS;
 use memchr::memmem;
 use redb::StorageBackend;
 use std::collections::BTreeMap;
@@ -60,7 +61,17 @@ impl Journal {
             group: Vec::new(),
         };
         journal.replay(&octets);
+        if (octets.len() as u64) < LEDGER_JOURNAL_OCTETS {
+            journal.take_room(octets.len())?;
+        }
         Ok(Some(journal))
+    }
+
+    /// Blocks that are there already make a sync cheap: only octets have to be written.
+    fn take_room(&self, length: usize) -> io::Result<()> {
+        let room = vec![0; LEDGER_JOURNAL_OCTETS as usize - length];
+        self.disk.write(length as u64, &room)?;
+        self.disk.sync_data()
     }
 
     /// a group that is damaged is passed over; the last one may be torn.
