@@ -590,6 +590,13 @@ pub const LEDGER_PARTIAL_OCTETS: u64 = 1 << 30;
 /// slow disk needs, far shorter than clients wait.
 pub const LEDGER_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A ledger whose front has not moved for so long is deaf: nobody asks it, and those who wait have their
+/// answer from the shard. Longer than any disk is waited for.
+pub const LEDGER_DEAF_AFTER: Duration = Duration::from_secs(10);
+
+/// How often a shard whose sessions wait for the ledger looks whether it is deaf.
+pub const LEDGER_LOOK: Duration = Duration::from_secs(1);
+
 /// The ledger takes what shards ask at most so often; in a crowd many questions share one wake-up.
 pub const LEDGER_FRONT_PAUSE: Duration = Duration::from_micros(100);
 
@@ -612,6 +619,10 @@ pub const LEDGER_TRANSACTION_MAX: Duration = Duration::from_secs(4 * 3600);
 /// The longest time from an end mark to the outcome, as the ledger waits for it: longer than verdicts
 /// and deliveries may take.
 pub const LEDGER_COMMIT_MAX: Duration = Duration::from_secs(900);
+
+/// How long a new transaction waits for one that is still being committed under its id: the hard stop of
+/// the scan, which is what the other one may be at.
+pub const LEDGER_OPEN_PATIENCE: Duration = SCAN_BUDGET_MAX;
 
 /// Names that expire in one step, so that nobody waits behind a great expiry.
 pub const LEDGER_EXPIRY_STEP: usize = 1_000;

@@ -1,8 +1,8 @@
-//! What is not per core: the admin port, signals, reloads, the log, and the threads of the ledger.
+//! What is not per core: the admin port, signals, reloads, and the log.
 //!
 //! One tokio thread answers HTTP, waits for signals and looks at files; what waits for a disk or for
-//! the shards has a thread of its own for so long. One plain thread writes the log, three keep the
-//! record of outcomes ([`ledger`]). None of them is ever waited for by a shard.
+//! the shards has a thread of its own for so long. One plain thread writes the log. None of them is ever
+//! waited for by a shard. [`ledger`] is what operators see of the record of outcomes.
 
 mod admin;
 mod confine;

@@ -33,6 +33,9 @@ pub enum DiskFault {
     SyncFails,
     /// Writes and syncs wait until the switch is set to something else.
     Stalled,
+    /// The disk works; but the thread that takes questions hangs until the switch is set to something
+    /// else.
+    Deaf,
 }
 
 impl FaultSwitch {
@@ -56,6 +59,12 @@ impl FaultSwitch {
         match self.is(DiskFault::ReadOnly) {
             true => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
             false => Ok(()),
+        }
+    }
+
+    pub(super) fn wait_while_deaf(&self) {
+        while self.is(DiskFault::Deaf) {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

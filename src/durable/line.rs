@@ -21,6 +21,11 @@ impl Line {
         self.number
     }
 
+    /// Whether the ledger's front has not moved for long: it has died, or hangs. Nobody is answered.
+    pub fn is_deaf(&self) -> bool {
+        self.shared.is_deaf()
+    }
+
     /// A connection of this line, as requests name it.
     pub fn holder(&self, seat: u64) -> Holder {
         Holder { line: self.number, seat }
@@ -30,6 +35,10 @@ impl Line {
     /// ledger cannot be asked: then the transaction goes on without a record.
     pub fn ask(&self, request: Request) -> Option<Answer> {
         let shared = &self.shared;
+        if shared.is_deaf() && request.wants_answer() {
+            shared.refused.fetch_add(1, Ordering::Relaxed);
+            return request.unanswered();
+        }
         let request = match shared.waiting.load(Ordering::Relaxed) {
             0..limits::LEDGER_REQUESTS_WAITING => request,
             _ => {

@@ -28,6 +28,7 @@ pub use line::Line;
 use crate::ledger::{
     Answer, Holder, Keeper, LedgerFigures, Opened, Record, Request, Secret, Settings, Unreadable,
 };
+use crate::limits::LEDGER_DEAF_AFTER;
 use files::Files;
 use hdrhistogram::Histogram;
 use std::io;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{OpenError, Store};
 use threads::{Clock, Inspection, LoadError, Shared, load};
 
@@ -65,6 +66,8 @@ pub struct LedgerSettings {
     pub keeper: Settings,
     /// Makes the disk fail, for tests.
     pub faults: FaultSwitch,
+    /// After so long without a move it counts as deaf.
+    pub deaf_after: Duration,
 }
 
 /// Why a ledger does not start. A disk that cannot be written now is no reason: mail goes on without
@@ -105,6 +108,7 @@ impl LedgerSettings {
             folder: folder.into(),
             keeper: Settings::default(),
             faults: FaultSwitch::default(),
+            deaf_after: LEDGER_DEAF_AFTER,
         }
     }
 }
@@ -112,7 +116,7 @@ impl LedgerSettings {
 impl Ledger {
     /// Opens the store, reads all of it, and starts the threads.
     pub fn start(settings: LedgerSettings) -> Result<Ledger, LedgerError> {
-        let LedgerSettings { folder, keeper, faults } = settings;
+        let LedgerSettings { folder, keeper, faults, deaf_after } = settings;
         let secret = secret::secret(&folder)?;
         let epoch_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let clock = Clock::start();
@@ -138,9 +142,9 @@ impl Ledger {
         }
         let (jobs, job_queue) = mpsc::channel();
         let (requests, queue) = mpsc::channel();
-        let files = Files::new(&folder.join("partial"), faults);
+        let files = Files::new(&folder.join("partial"), faults.clone());
         let opened = keeper.opened();
-        let shared = Arc::new(Shared::new(keeper, jobs, clock));
+        let shared = Arc::new(Shared::new(keeper, jobs, clock, faults, deaf_after));
         let mut ledger =
             Ledger { shared: Arc::clone(&shared), requests, secret, opened, threads: Vec::new() };
         // What the start wants done to files is done before anything else.
@@ -205,9 +209,12 @@ impl Drop for Ledger {
 impl LedgerHandle {
     /// What the ledger tells of itself. It does not wait for the disk.
     pub fn report(&self) -> LedgerReport {
+        let deaf = self.shared.is_deaf();
         let state = self.shared.lock();
+        let mut figures = state.keeper.figures();
+        figures.store_works &= !deaf;
         LedgerReport {
-            figures: state.keeper.figures(),
+            figures,
             commit_us: state.commit_us.clone(),
             group: state.group.clone(),
             refused: self.shared.refused.load(Ordering::Relaxed),

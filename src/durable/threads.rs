@@ -7,6 +7,7 @@
 //! at once, without a record.
 
 use super::crash::CrashPoint;
+use super::disk::FaultSwitch;
 use super::files::Files;
 use super::store::{Store, StoreFault};
 use crate::ledger::{
@@ -15,7 +16,7 @@ use crate::ledger::{
 use crate::limits;
 use crate::now::Tick;
 use hdrhistogram::Histogram;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -31,6 +32,12 @@ pub(super) struct Shared {
     /// Requests that the front has not taken yet.
     pub waiting: AtomicUsize,
     pub refused: AtomicU64,
+    /// When the front has moved last, in microseconds.
+    moved_us: AtomicU64,
+    deaf_after: Duration,
+    /// It was said on standard error that it does not.
+    told_deaf: AtomicBool,
+    faults: FaultSwitch,
     pub clock: Clock,
 }
 
@@ -86,7 +93,13 @@ impl Clock {
 }
 
 impl Shared {
-    pub fn new(keeper: Keeper, files: Sender<Option<FileJob>>, clock: Clock) -> Shared {
+    pub fn new(
+        keeper: Keeper,
+        files: Sender<Option<FileJob>>,
+        clock: Clock,
+        faults: FaultSwitch,
+        deaf_after: Duration,
+    ) -> Shared {
         let state = State {
             keeper,
             lines: Vec::new(),
@@ -102,6 +115,10 @@ impl Shared {
             work: Condvar::new(),
             waiting: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
+            moved_us: AtomicU64::new(clock.now().as_us()),
+            deaf_after,
+            told_deaf: AtomicBool::new(false),
+            faults,
             clock,
         }
     }
@@ -145,8 +162,27 @@ impl Shared {
 
     // ---- the front --------------------------------------------------------------------------
 
+    /// Whether the front has not moved for long. The first to find that out says so.
+    pub fn is_deaf(&self) -> bool {
+        let moved = Tick::from_us(self.moved_us.load(Ordering::Relaxed));
+        let deaf = self.clock.now().since(moved) > self.deaf_after;
+        if deaf && !self.told_deaf.swap(true, Ordering::Relaxed) {
+            eprintln!("postern: the ledger does not answer; mail goes on without records");
+        }
+        deaf
+    }
+
+    fn front_moves(&self) {
+        self.faults.wait_while_deaf();
+        self.moved_us.store(self.clock.now().as_us(), Ordering::Relaxed);
+        if self.told_deaf.load(Ordering::Relaxed) && self.told_deaf.swap(false, Ordering::Relaxed) {
+            eprintln!("postern: the ledger answers again");
+        }
+    }
+
     pub fn take_requests(&self, queue: &Receiver<Request>) {
         loop {
+            self.front_moves();
             let state = self.lock();
             if state.ended {
                 return;
@@ -224,6 +260,9 @@ impl Shared {
         let mut state = self.lock();
         loop {
             let now = self.clock.now();
+            if state.ended {
+                state.keeper.hurry();
+            }
             if state.keeper.work_due(now).is_some_and(|due| due <= now) {
                 return Some(Task::Work);
             }

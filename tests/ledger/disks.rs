@@ -97,6 +97,39 @@ fn a_85_a_store_that_fails_stops_no_mail_over_sockets() {
     }
 }
 
+// the ledger's front hangs: who waits for it is answered by the shard, who comes later at once.
+#[test]
+fn a_85_a_deaf_ledger_stops_no_mail_over_sockets() {
+    let switch = FaultSwitch::default();
+    let installation = Installation::with(&Listener {
+        resume: ResumeLevel::Outcome,
+        replay: true,
+        ..base_listener()
+    });
+    let set = |settings: &mut postern::durable::LedgerSettings| {
+        settings.faults = switch.clone();
+        settings.deaf_after = Duration::from_secs(1);
+    };
+    let mut stage = Sockets::start_with(&installation, Protocol::Lmtp, set).unwrap();
+    let faults = Faults(switch);
+    let works = message(Form::Smtp, Some("f0"), 0);
+    assert_eq!(code(&hand_in(&mut stage, &works).0), 250);
+    faults.0.set(DiskFault::Deaf);
+    for (number, id) in [(1, Some("f1")), (2, None), (3, Some("f3"))] {
+        let message = message(Form::Smtp, id, number);
+        let (set, took) = hand_in(&mut stage, &message);
+        assert_eq!(code(&set), 250, "{number}");
+        assert!(number == 1 || took < PATIENCE / 2, "{number} took {took:?}");
+        for address in message.delivered_to() {
+            let same = stage.delivered(address);
+            assert_eq!(same.iter().filter(|one| one.ends_with(&message.content)).count(), 1);
+        }
+    }
+    let report = stage.remembered();
+    assert!(report.refused > 0 && !report.figures.store_works);
+    faults.0.set(DiskFault::None);
+}
+
 // one transaction waits for a slow disk; others, that need none, do not.
 #[test]
 fn a_85_a_slow_store_holds_up_nobody_else() {

@@ -9,6 +9,9 @@
 #[allow(dead_code)] // The dialogue runner is used in part.
 mod dialogues_runner;
 
+#[path = "../served/mod.rs"]
+mod served;
+
 mod cuts;
 mod disks;
 mod kills;

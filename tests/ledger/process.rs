@@ -1,20 +1,15 @@
 //! A real process of postern in front of a next hop of the test's, which outlives it.
 
 use crate::message::{Form, Message, Transfer, on_the_wire};
+use crate::served::{PATIENCE, Served};
 use postern::relay::Protocol;
 use postern::tools::sink::{Kept, Script, Serving, serve};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tempfile::TempDir;
-
-/// Reached only by a failure.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What stays when a process is killed: its folder, and the next hop.
 pub struct Site {
@@ -25,8 +20,7 @@ pub struct Site {
 
 /// A process that serves.
 pub struct Process {
-    child: Child,
-    lines: Receiver<String>,
+    served: Served,
     smtp: SocketAddr,
     lmtp: SocketAddr,
     admin: SocketAddr,
@@ -55,30 +49,12 @@ impl Site {
 
     /// Starts a process; `crash` is a point at which it dies, with how often it is reached before.
     pub fn start(&self, crash: &str) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_postern"))
-            .args(["serve", "--config"])
-            .arg(self.folder.path().join("postern.toml"))
-            .env("POSTERN_CRASH", crash)
-            .env_remove("NOTIFY_SOCKET")
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (sender, lines) = channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut process = Process { child, lines, smtp: nowhere, lmtp: nowhere, admin: nowhere };
-        process.smtp = process.address("mx listens on ");
-        process.lmtp = process.address("filter listens on ");
-        process.admin = process.address("http://");
-        process
+        let config = self.folder.path().join("postern.toml");
+        let served = Served::start(&config, &[("POSTERN_CRASH", crash)]);
+        let smtp = served.address("mx listens on ");
+        let lmtp = served.address("filter listens on ");
+        let admin = served.address("http://");
+        Process { served, smtp, lmtp, admin }
     }
 
     /// Copies of a message at the next hop, by its content, for one recipient.
@@ -90,33 +66,15 @@ impl Site {
 }
 
 impl Process {
-    fn address(&self, words: &str) -> SocketAddr {
-        let line = self.line_with(words);
-        line.rsplit_once(words).unwrap().1.parse().unwrap()
-    }
-
-    /// The next line of standard error that holds these words.
-    pub fn line_with(&self, words: &str) -> String {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left);
-            let line = line.unwrap_or_else(|error| panic!("no line with {words:?}: {error}"));
-            if line.contains(words) {
-                return line;
-            }
-        }
-    }
-
     /// Waits until it has died at its crash point.
     pub fn died(mut self) {
-        let status = self.child.wait().unwrap();
+        let status = self.served.child.wait().unwrap();
         assert!(!status.success(), "it ended in peace");
     }
 
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.served.child.kill().unwrap();
+        self.served.child.wait().unwrap();
     }
 
     /// A figure of the ledger's metrics, by its name without `postern_ledger_`.
@@ -164,8 +122,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // One that has died, or was killed, was waited for already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.served.child.kill();
+        let _ = self.served.child.wait();
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Batch {
     changes: BTreeMap<Row, Option<Vec<u8>>>,
     octets: usize,
     /// Somebody waits until it is written, or a crash should find it.
-    urgent: bool,
+    pub urgent: bool,
     /// Somebody waits until it is durable.
     sync: bool,
     /// When its first change came; known at the end of the verb that has made it.
@@ -140,6 +140,11 @@ impl Batch {
     pub fn forget_changes(&mut self) {
         self.changes.clear();
         self.octets = 0;
+    }
+
+    /// Changes of the start are, too: nobody has noted their time.
+    fn is_urgent(&self) -> bool {
+        self.urgent || self.since.is_none() && !self.changes.is_empty()
     }
 
     /// Whether the next commit is large enough as it is.
@@ -400,13 +405,20 @@ impl Keeper {
         Some(Work { reads, changes: changes.into_iter().collect(), sync })
     }
 
+    /// The process ends in order: what nobody waits for has its turn now.
+    pub fn hurry(&mut self) {
+        let unsynced = self.unsynced_since.is_some();
+        self.batch.urgent |= unsynced || !self.batch.changes.is_empty();
+        self.batch.sync |= self.batch.urgent;
+    }
+
     /// When [`Keeper::take_work`] has something. `None` while the store is at work, or needs not be.
     /// What nobody waits for rides along with what somebody does, or has its turn after a while.
     pub fn work_due(&self, now: Tick) -> Option<Tick> {
         match self.health {
             _ if self.in_flight.is_some() => None,
             Health::Failed { retry_at } => Some(retry_at),
-            Health::Good if self.batch.urgent || !self.wanted_rows.is_empty() => Some(now),
+            Health::Good if self.batch.is_urgent() || !self.wanted_rows.is_empty() => Some(now),
             Health::Good => {
                 let oldest = [self.batch.since, self.unsynced_since].into_iter().flatten().min();
                 oldest.map(|since| since + LEDGER_COMMIT_INTERVAL)

@@ -137,9 +137,11 @@ impl Keeper {
         let Some(key) = record.key else { return self.answer(transaction.holder, Answer::Opened) };
         if let Some(id) = self.names.get(&key).copied() {
             match self.live.get_mut(&id) {
-                // Checkpoint 5: one that is still committing is waited for.
+                // Checkpoint 5: one that is still committing is waited for, as long as a scan may take.
                 Some(live) if live.stage >= Stage::Received => {
-                    return live.waiters.push(Waiter::Open { transaction, record, level });
+                    live.waiters.push(Waiter::Open { transaction, record, level });
+                    let until = now + limits::LEDGER_OPEN_PATIENCE;
+                    return self.impatient.push_back((until, id, transaction));
                 }
                 _ => {
                     self.supersede(id, transaction.holder, now);
@@ -162,6 +164,23 @@ impl Keeper {
                 self.batch.delete(entry.row);
                 self.await_batch(id, super::commit::What::Opened, now);
             }
+        }
+    }
+
+    /// A new transaction has waited long enough for one that is still being committed under its id: that
+    /// one is forgotten. It goes on to its end, and its outcome is not kept.
+    pub(super) fn open_impatient(&mut self, now: Tick) {
+        while let Some((_, id, newer)) = self.impatient.pop_front_if(|(until, ..)| *until <= now) {
+            let Some(live) = self.live.get_mut(&id) else { continue };
+            let is_newer = |waiter: &Waiter| matches!(waiter, Waiter::Open { transaction, .. } if *transaction == newer);
+            let Some(place) = live.waiters.iter().position(is_newer) else { continue };
+            let Waiter::Open { transaction, record, level } = live.waiters.remove(place) else {
+                continue;
+            };
+            live.unkept = true;
+            let names = live.names.clone();
+            self.forget_names(&names, id);
+            self.open(transaction, record, level, now);
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Keeper {
     unkept_lookups: Vec<LookupId>,
     /// Those who waited for the end of a transaction that is over.
     woken: Vec<(Waiter, Option<Arc<Record>>)>,
+    /// Until when a new transaction waits for a live one with its id, the first to end in front.
+    impatient: VecDeque<(Tick, LiveId, Transaction)>,
     /// When a live transaction is given up.
     ends: BTreeSet<(Tick, LiveId)>,
     next_row: Row,
@@ -254,6 +256,7 @@ impl Keeper {
             files: Map::default(),
             unkept_lookups: Vec::new(),
             woken: Vec::new(),
+            impatient: VecDeque::new(),
             ends: BTreeSet::new(),
             next_row: 1,
             batch: Batch::default(),
@@ -312,13 +315,15 @@ impl Keeper {
     pub fn deadline(&self) -> Option<Tick> {
         let read = self.lookup_deadlines.front().map(|(deadline, _)| *deadline);
         let ended = self.ends.first().map(|(end, _)| *end);
+        let opened = self.impatient.front().map(|(until, ..)| *until);
         let written = [self.until_written.deadline(), self.until_durable.deadline()];
-        [read, ended, self.expiry_due()].into_iter().chain(written).flatten().min()
+        [read, ended, opened, self.expiry_due()].into_iter().chain(written).flatten().min()
     }
 
     /// Answers what has waited too long, and lets go what has expired: a bounded number of steps.
     pub fn timed_out(&mut self, now: Tick) {
         self.answer_overdue(now);
+        self.open_impatient(now);
         self.end_overdue_lives(now);
         self.expire(now);
         self.end_verb(now);
