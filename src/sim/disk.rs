@@ -78,6 +78,11 @@ impl Disk {
         self.rows.iter().map(|(row, octets)| (*row, octets.as_slice()))
     }
 
+    /// The rows that a power failure would leave.
+    pub fn durable_rows(&self) -> impl Iterator<Item = &[u8]> {
+        self.durable.values().map(Vec::as_slice)
+    }
+
     /// The power fails: groups that were not synced are there up to any one.
     pub fn lose_power(&mut self, chance: &mut Rng) {
         self.unsynced.truncate(chance.usize(..=self.unsynced.len()));

@@ -509,6 +509,7 @@ impl Keeper {
             self.lookup_deadlines.front().copied().filter(|(deadline, _)| *deadline <= now)
         {
             self.counts.store_failures += 1;
+            self.counts.lookups_failed += 1;
             self.finish_lookup(lookup, now);
         }
     }

@@ -156,6 +156,8 @@ pub struct LedgerCounts {
     pub unknown_intents: u64,
     /// Copies delivered again though an earlier try may have delivered them.
     pub unknown_redelivered: u64,
+    /// Look-ups whose records could not be read in time.
+    pub lookups_failed: u64,
     /// Transactions taken by a newer connection.
     pub taken_over: u64,
     /// Records made durable.

@@ -18,8 +18,9 @@ pub(super) struct Ledger {
     disk: Disk,
     /// The disk is at this; its end is an event.
     work: Option<Work>,
-    /// Troubles with the disk that processes had which are dead.
+    /// Troubles with the disk that processes had which are dead, and how often it could not be read.
     troubles_before: u64,
+    unread_before: u64,
 }
 
 /// The server's secret outlives its crashes.
@@ -39,7 +40,8 @@ impl World {
         let keeper = Keeper::new(Settings::default(), secret(), self.epoch_s());
         let (secret, rules) = (Rc::new(secret()), Rc::new(Cell::new(1)));
         self.shared.ledger = Some(LedgerLine { line: 0, secret, rules });
-        self.ledger = Some(Ledger { keeper, disk, work: None, troubles_before: 0 });
+        self.ledger =
+            Some(Ledger { keeper, disk, work: None, troubles_before: 0, unread_before: 0 });
     }
 
     /// The process dies and is started again: what it knew is gone, what it has written is not. Half of
@@ -53,8 +55,11 @@ impl World {
         self.shared.board = relay.board();
         self.relay = relay;
         let epoch_s = self.epoch_s();
-        if let Some(Ledger { keeper, disk, work, troubles_before }) = &mut self.ledger {
+        if let Some(Ledger { keeper, disk, work, troubles_before, unread_before }) =
+            &mut self.ledger
+        {
             *troubles_before += troubles(keeper);
+            *unread_before += keeper.figures().counts.lookups_failed;
             *work = None;
             if self.chance.bool() {
                 disk.lose_power(&mut self.chance);
@@ -117,6 +122,12 @@ impl World {
         self.ledger.as_ref().map_or(0, |one| one.troubles_before + troubles(&one.keeper))
     }
 
+    /// How often something that was stored could not be read in time.
+    pub fn disk_unread(&self) -> u64 {
+        let unread = |one: &Ledger| one.unread_before + one.keeper.figures().counts.lookups_failed;
+        self.ledger.as_ref().map_or(0, unread)
+    }
+
     /// How many outcomes of messages with this content are durable.
     pub fn durable_outcomes(&self, digest: ContentDigest) -> usize {
         let Some(ledger) = &self.ledger else { return 0 };
@@ -124,8 +135,8 @@ impl World {
             record.outcome().is_some()
                 && record.content.is_some_and(|content| content.digest == digest)
         };
-        let rows = ledger.disk.rows();
-        rows.filter(|(_, octets)| Record::decode(octets).is_ok_and(is_it)).count()
+        let rows = ledger.disk.durable_rows();
+        rows.filter(|octets| Record::decode(octets).is_ok_and(is_it)).count()
     }
 
     pub(super) fn ask_ledger(&mut self, id: ClientId, request: Request) {
