@@ -158,7 +158,7 @@ fn a_85_a_slow_store_holds_up_nobody_else() {
 // not ours is not touched, and nothing starts.
 #[test]
 fn a_84_a_damaged_store_is_put_aside_by_the_process() {
-    let site = Site::new(&[], "");
+    let site = Site::new(&[], "outcome");
     let process = site.start("");
     let lost = message(Form::Lmtp, Some("e1"), 1);
     process.client(Form::Lmtp).unwrap().hands_in(&lost).unwrap();

@@ -4,8 +4,9 @@ use crate::message::{Form, Message, Transfer, on_the_wire};
 use crate::served::{PATIENCE, Served};
 use postern::relay::Protocol;
 use postern::tools::sink::{Kept, Script, Serving, serve};
+use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,8 +28,9 @@ pub struct Process {
 }
 
 impl Site {
-    /// A site whose next hop answers as scripted; `extra` goes into the configuration.
-    pub fn new(script: &[&str], extra: &str) -> Site {
+    /// A site whose next hop answers as scripted, and what is kept of transactions with an id:
+    /// `outcome` or `partial`.
+    pub fn new(script: &[&str], level: &str) -> Site {
         let mut answers = Script::default();
         for line in ["late550=end:550 5.2.0 no"].iter().chain(script) {
             answers.add(line).unwrap();
@@ -38,7 +40,7 @@ impl Site {
         let kept = Kept::default();
         let hop = serve(listener, Protocol::Lmtp, Arc::new(answers), kept.clone()).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let config = CONFIG.replace("NEXT_HOP", &address.to_string()).replace("EXTRA", extra);
+        let config = CONFIG.replace("NEXT_HOP", &address.to_string()).replace("LEVEL", level);
         std::fs::write(folder.path().join("postern.toml"), config).unwrap();
         Site { folder, kept, _hop: hop }
     }
@@ -108,8 +110,16 @@ impl Process {
     }
 
     pub fn client(&self, form: Form) -> io::Result<Client> {
+        self.client_from(form, 1)
+    }
+
+    /// A client whose address on loopback ends so.
+    pub fn client_from(&self, form: Form, last: u8) -> io::Result<Client> {
         let address = if form == Form::Lmtp { self.lmtp } else { self.smtp };
-        let stream = TcpStream::connect(address)?;
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)).into())?;
+        socket.connect(&address.into())?;
+        let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         let mut client = Client { stream, octets: Vec::new() };
@@ -198,14 +208,19 @@ impl Client {
         let offset = match &message.id {
             Some(_) => {
                 self.says(message.resume().as_bytes())?;
-                let reply = String::from_utf8(self.reply()?).unwrap();
-                let offset = reply.strip_prefix("355 ").and_then(|rest| rest.split(' ').next());
-                offset.unwrap().parse().unwrap()
+                self.offset()?
             }
             None => 0,
         };
         self.envelope(message, offset)?;
         Ok((offset, self.content(message, offset)?))
+    }
+
+    /// What RESUME is answered.
+    pub fn offset(&mut self) -> io::Result<u64> {
+        let reply = String::from_utf8(self.reply()?).unwrap();
+        let offset = reply.strip_prefix("355 ").and_then(|rest| rest.split(' ').next());
+        Ok(offset.unwrap().parse().unwrap())
     }
 
     pub fn quits(mut self) {
@@ -227,13 +242,15 @@ log      = "off"
 [listen.mx]
 address  = "127.0.0.1:0"
 protocol = "smtp"
-trust    = { resume = ["127.0.0.0/8"] }
+trust    = { resume = ["127.0.0.0/8"], xclient = ["127.0.0.0/8"] }
+resume   = "LEVEL"
 connections-per-source = 0
 
 [listen.filter]
 address  = "127.0.0.1:0"
 protocol = "lmtp"
-trust    = { resume = ["127.0.0.0/8"] }
+trust    = { resume = ["127.0.0.0/8"], xclient = ["127.0.0.0/8"] }
+resume   = "LEVEL"
 connections-per-source = 0
 
 [route.hop]
@@ -245,5 +262,4 @@ recipients = "any"
 
 [admin]
 address = "127.0.0.1:0"
-EXTRA
 "#;

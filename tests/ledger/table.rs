@@ -121,11 +121,15 @@ fn cell(sends: &str, told: &str, copies: [usize; 2]) -> String {
 }
 
 /// The same for a process that dies.
-fn killed(point: CrashPoint, form: Form, id: Option<&str>) -> String {
+fn killed(point: CrashPoint, form: Form, id: Option<&str>, level: &str) -> String {
     let message = Message::new(form, 1, id);
-    let killed = killed_at(point, &message);
+    let killed = killed_at(point, &message, level);
     let told = if killed.stored { "the same reply" } else { "a new reply" };
-    let sends = if killed.offset == 0 { "sends all" } else { "sends no content" };
+    let sends = match killed.offset {
+        0 => "sends all",
+        kept if kept == message.content.len() as u64 => "sends no content",
+        _ => "sends the rest",
+    };
     let copies = 1 + killed.twice as usize;
     cell(sends, told, [copies, copies])
 }
@@ -172,13 +176,13 @@ fn table() -> String {
     }
     for point in CrashPoint::ALL {
         let cells = Form::ALL.map(|form| {
-            let named = killed(point, form, Some("t1"));
+            let named = |level| killed(point, form, Some("t1"), level);
             let unnamed = match point {
                 // Only what has an id is told to the ledger at its end mark.
                 CrashPoint::Received => "sends all, a new reply, 1 copy".to_owned(),
-                _ => killed(point, form, None),
+                _ => killed(point, form, None, "outcome"),
             };
-            [named, "-".to_owned(), unnamed]
+            [named("outcome"), named("partial"), unnamed]
         });
         rows(&mut out, words_of_kill(point), cells);
     }

@@ -18,9 +18,9 @@ pub(super) struct Ledger {
     disk: Disk,
     /// The disk is at this; its end is an event.
     work: Option<Work>,
-    /// Troubles with the disk that processes had which are dead, and how often it could not be read.
+    /// Troubles with the disk that processes had which are dead, and how often it was given up.
     troubles_before: u64,
-    unread_before: u64,
+    given_up_before: u64,
 }
 
 /// The server's secret outlives its crashes.
@@ -33,6 +33,11 @@ fn troubles(keeper: &Keeper) -> u64 {
     counts.unrecorded + counts.store_failures
 }
 
+fn given_up(keeper: &Keeper) -> u64 {
+    let counts = keeper.figures().counts;
+    counts.unrecorded + counts.lookups_failed
+}
+
 impl World {
     /// Gives the world a ledger whose disk is empty.
     pub fn keep_ledger(&mut self) {
@@ -41,7 +46,7 @@ impl World {
         let (secret, rules) = (Rc::new(secret()), Rc::new(Cell::new(1)));
         self.shared.ledger = Some(LedgerLine { line: 0, secret, rules });
         self.ledger =
-            Some(Ledger { keeper, disk, work: None, troubles_before: 0, unread_before: 0 });
+            Some(Ledger { keeper, disk, work: None, troubles_before: 0, given_up_before: 0 });
     }
 
     /// The process dies and is started again: what it knew is gone, what it has written is not. Half of
@@ -55,11 +60,11 @@ impl World {
         self.shared.board = relay.board();
         self.relay = relay;
         let epoch_s = self.epoch_s();
-        if let Some(Ledger { keeper, disk, work, troubles_before, unread_before }) =
+        if let Some(Ledger { keeper, disk, work, troubles_before, given_up_before }) =
             &mut self.ledger
         {
             *troubles_before += troubles(keeper);
-            *unread_before += keeper.figures().counts.lookups_failed;
+            *given_up_before += given_up(keeper);
             *work = None;
             if self.chance.bool() {
                 disk.lose_power(&mut self.chance);
@@ -122,10 +127,10 @@ impl World {
         self.ledger.as_ref().map_or(0, |one| one.troubles_before + troubles(&one.keeper))
     }
 
-    /// How often something that was stored could not be read in time.
-    pub fn disk_unread(&self) -> u64 {
-        let unread = |one: &Ledger| one.unread_before + one.keeper.figures().counts.lookups_failed;
-        self.ledger.as_ref().map_or(0, unread)
+    /// How often the disk was not waited for any longer: something that was stored was not read, or an
+    /// outcome was told as one that is not, and is not kept though it may have become durable.
+    pub fn disk_given_up(&self) -> u64 {
+        self.ledger.as_ref().map_or(0, |one| one.given_up_before + given_up(&one.keeper))
     }
 
     /// How many outcomes of messages with this content are durable.

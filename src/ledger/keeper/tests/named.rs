@@ -36,6 +36,32 @@ fn a_80_what_may_not_be_told_looks_like_nothing() {
     assert_eq!(world.recall(3, "id").offset(), 17);
 }
 
+// and it costs the same: a stranger's look-up of an id that is there takes the steps of one that is
+// not, and neither of them comes to the disk.
+#[test]
+fn a_80_a_stranger_is_answered_by_the_same_steps_as_for_an_id_that_is_not_there() {
+    let mut world = World::new();
+    (0..1_000).for_each(|number| world.whole_named(number, &format!("id {number}"), "250 ok"));
+    world.stalled = true;
+    let stranger = secret().identity(Identity::Login(b"x"), "mx");
+    let mut steps = |id: &str| {
+        let before = world.keeper.figures();
+        let key = secret().transaction(stranger, id.as_bytes());
+        let (holder, identity) = (holder(2_000), stranger);
+        let answer = world.ask(Request::Recall { holder, key, identity, tls: false });
+        let after = world.keeper.figures();
+        let reads = world.keeper.work_due(world.now);
+        let (asked, found) =
+            (after.counts.lookups - before.counts.lookups, after.counts.hits - before.counts.hits);
+        (answer, asked, found, reads.is_some(), after.index_octets, after.live)
+    };
+    for number in 0..1_000 {
+        let (theirs, nobodys) = (steps(&format!("id {number}")), steps(&format!("no {number}")));
+        assert_eq!(theirs, nobodys);
+        assert_eq!(theirs.0, Some(Answer::Recalled(Recalled::Nothing)));
+    }
+}
+
 // a miss costs no disk read.
 #[test]
 fn a_81_a_miss_does_not_touch_the_disk() {
