@@ -101,7 +101,7 @@ fn what_a_client_under_tls_has_of_its_reply_is_read_from_its_socket() {
         assert!(reply(&mut client).starts_with("220 "));
         says(&mut client, "EHLO client.example\r\n", "250 ");
         says(&mut client, "MAIL FROM:<a@client.example>\r\n", "250 ");
-        says(&mut client, "RCPT TO:<ok@example.net>\r\n", "250 ");
+        says(&mut client, "RCPT TO:<ok1@example.net>\r\n", "250 ");
         says(&mut client, "DATA\r\n", "354 ");
         says(&mut client, "Subject: the same\r\n\r\nx\r\n.\r\n", "250 ");
         client
