@@ -4,7 +4,7 @@
 //! outcome of a transaction; with several at work they share commits.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use postern::control::ledger::{Ledger, LedgerSettings, Line};
+use postern::durable::{Ledger, LedgerSettings, Line};
 use postern::ledger::{
     Answer, Content, ContentDigest, CopyState, Digest, Form, Holder, Identity, Keeper, Key, Mail,
     Outcome, Phase, Recipient, Record, Request, Secret, Settings, Told, Transaction, Transfer,

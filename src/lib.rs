@@ -9,7 +9,8 @@
 //! ```text
 //! octets → wire → session → scan → policy → relay → ledger → session → wire → octets
 //!          └───────── shard: one core drives all of this, tls stands at its border ─────────┘
-//!                   control: what is not per core, the ledger's disk among it
+//!                   durable: the ledger's threads and files, beside the shards
+//!                   control: what is not per core, and looks at all of it
 //! ```
 //!
 //! `wire`, `session`, `scan`, `policy`, `relay` and `ledger` never touch a socket, a file, a clock or a
@@ -18,6 +19,7 @@
 
 pub mod config;
 pub mod control;
+pub mod durable;
 pub mod ledger;
 pub mod limits;
 pub mod now;

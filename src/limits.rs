@@ -614,13 +614,24 @@ pub const LEDGER_PARTIAL_OCTETS: u64 = 1 << 30;
 /// slow disk needs, far shorter than clients wait.
 pub const LEDGER_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The ledger takes what shards ask at most so often; in a crowd many questions share one wake-up.
-pub const LEDGER_FRONT_PAUSE: Duration = Duration::from_micros(250);
+/// A ledger whose front has not moved for so long is deaf: nobody asks it, and those who wait have their
+/// answer from the shard. Longer than any disk is waited for.
+pub const LEDGER_DEAF_AFTER: Duration = Duration::from_secs(10);
 
-/// Commits of the ledger begin at most so often: what comes between two shares the second one's work and
-/// wait. It is what a message in a crowd may wait longer, for its intent and for its outcome; one that
-/// comes alone does not wait for the first.
-pub const LEDGER_COMMIT_INTERVAL: Duration = Duration::from_millis(2);
+/// How often a shard whose sessions wait for the ledger looks whether it is deaf.
+pub const LEDGER_LOOK: Duration = Duration::from_secs(1);
+
+/// The ledger takes what shards ask at most so often; in a crowd many questions share one wake-up.
+pub const LEDGER_FRONT_PAUSE: Duration = Duration::from_micros(100);
+
+/// What the ledger writes and nobody waits for, a confirmation or an intent, is durable within this time:
+/// it rides along with what somebody waits for, or has its turn. It is what a failing machine, other than
+/// a dying process, may make forgotten of it.
+pub const LEDGER_COMMIT_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Octets of the journal after which its changes are carried over into the database: some thousand
+/// records, for which the next group waits some milliseconds.
+pub const LEDGER_JOURNAL_OCTETS: u64 = 2 << 20;
 
 /// After a failure the store is left alone for so long.
 pub const LEDGER_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -632,6 +643,10 @@ pub const LEDGER_TRANSACTION_MAX: Duration = Duration::from_secs(4 * 3600);
 /// The longest time from an end mark to the outcome, as the ledger waits for it: longer than verdicts
 /// and deliveries may take.
 pub const LEDGER_COMMIT_MAX: Duration = Duration::from_secs(900);
+
+/// How long a new transaction waits for one that is still being committed under its id: the hard stop of
+/// the scan, which is what the other one may be at.
+pub const LEDGER_OPEN_PATIENCE: Duration = SCAN_BUDGET_MAX;
 
 /// Names that expire in one step, so that nobody waits behind a great expiry.
 pub const LEDGER_EXPIRY_STEP: usize = 1_000;

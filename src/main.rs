@@ -2,8 +2,8 @@
 
 use clap::{Parser, Subcommand};
 use postern::config::{Config, Source, summary};
-use postern::control::ledger::{Ledger, LedgerSettings};
 use postern::control::{self, Served};
+use postern::durable::{Ledger, LedgerSettings};
 use postern::relay::Protocol;
 use postern::shard::gateway::{Gateway, GatewaySettings, cpus_allowed};
 use postern::tools;
@@ -173,7 +173,7 @@ told_in_one_line!(
     tools::sink::OfferFault,
     tools::sink::ScriptFault,
     tools::ledger::LedgerToolError,
-    control::ledger::LedgerError,
+    postern::durable::LedgerError,
 );
 
 fn source(config: Option<&Path>) -> Result<Source, Failure> {

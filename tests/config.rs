@@ -3,7 +3,8 @@
 //! `# file:line:column words` for a file that it names.
 
 use postern::config::{Config, EMBEDDED};
-use postern::control::ledger::{Ledger, LedgerSettings, ledger_metrics};
+use postern::control::ledger::ledger_metrics;
+use postern::durable::{Ledger, LedgerSettings};
 use postern::policy::Standing;
 use postern::relay::{HopTls, Verify};
 use postern::scan::Surface;

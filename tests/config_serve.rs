@@ -3,20 +3,19 @@
 //! Nothing here sleeps to wait: every wait is for a line of the process's standard error or for
 //! octets, with a time-out that only a failure reaches.
 
+#[path = "served/mod.rs"]
+mod served;
+
 use rcgen::{CertificateParams, KeyPair};
+use served::{PATIENCE, Served};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// Reached only by a failure.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -59,8 +58,7 @@ token   = "file:token"
 
 /// A process of postern that serves a configuration in a folder of its own.
 struct Process {
-    child: Child,
-    lines: Receiver<String>,
+    served: Served,
     folder: TempDir,
     smtp: SocketAddr,
     admin: SocketAddr,
@@ -80,32 +78,11 @@ impl Process {
         fs::write(path("literals.txt"), "first words\n").unwrap();
         fs::write(path("token"), format!("{TOKEN}\n")).unwrap();
         write_certificate(folder.path(), "certificate.pem", "key.pem", 2040);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
-        command.env_remove("NOTIFY_SOCKET");
-        command.envs(notify.map(|socket| ("NOTIFY_SOCKET", socket)));
-        let mut child = command
-            .args(["serve", "--config"])
-            .arg(path("postern.toml"))
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (sender, lines) = channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut process = Process { child, lines, folder, smtp: nowhere, admin: nowhere };
-        let last_word = |line: String| line.rsplit(' ').next().unwrap().to_owned();
-        process.smtp = last_word(process.line_with("listens on")).parse().unwrap();
-        let url = last_word(process.line_with("metrics and health"));
-        process.admin = url.trim_start_matches("http://").parse().unwrap();
-        process
+        let notify = notify.map(|socket| ("NOTIFY_SOCKET", socket.to_str().unwrap()));
+        let served = Served::start(&path("postern.toml"), notify.as_slice());
+        let smtp = served.address("listens on ");
+        let admin = served.address("http://");
+        Process { served, folder, smtp, admin }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -114,20 +91,12 @@ impl Process {
 
     /// The next line of standard error that holds these words.
     fn line_with(&self, words: &str) -> String {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left);
-            let line = line.unwrap_or_else(|error| panic!("no line with {words:?}: {error}"));
-            if line.contains(words) {
-                return line;
-            }
-        }
+        self.served.line_with(words)
     }
 
     fn signal(&self, signal: libc::c_int) {
         // SAFETY: the process was started here and has not been waited for.
-        assert_eq!(unsafe { libc::kill(self.child.id() as libc::pid_t, signal) }, 0);
+        assert_eq!(unsafe { libc::kill(self.served.child.id() as libc::pid_t, signal) }, 0);
     }
 
     /// Writes another configuration, asks for it, and gives the line that tells what came of it.
@@ -166,7 +135,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.signal(libc::SIGTERM);
-        let ended = self.child.wait().unwrap();
+        let ended = self.served.child.wait().unwrap();
         if !thread::panicking() {
             assert!(ended.success(), "{ended}");
         }

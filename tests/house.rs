@@ -1,4 +1,5 @@
-//! The rooms that are sans-IO name no runtime, socket, file, clock or random source.
+//! The rooms that are sans-IO name no runtime, socket, file, clock or random source, and no room names
+//! one above it.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,10 @@ fn sans_io_rooms_name_nothing_that_waits_or_differs_from_run_to_run() {
     let mut files = 0;
     for room in PURE {
         for path in rust_files(&source.join(room)) {
-            if path.file_name().is_some_and(|name| name == "tests.rs") {
+            if path
+                .components()
+                .any(|part| part.as_os_str().to_string_lossy().trim_end_matches(".rs") == "tests")
+            {
                 continue;
             }
             files += 1;
@@ -43,6 +47,28 @@ fn sans_io_rooms_name_nothing_that_waits_or_differs_from_run_to_run() {
         }
     }
     assert!(files >= 30, "only {files} files were read");
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Rooms, and those above them, which they may not name.
+const ABOVE: [(&str, &[&str]); 3] = [
+    ("ledger", &["session", "durable", "shard", "control", "tools"]),
+    ("durable", &["session", "relay", "shard", "control", "tools"]),
+    ("shard", &["control", "tools"]),
+];
+
+#[test]
+fn no_room_names_one_above_it() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    for (room, above) in ABOVE {
+        for path in rust_files(&source.join(room)) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for upper in above.iter().filter(|upper| text.contains(&format!("crate::{upper}"))) {
+                found.push(format!("{} names {upper}", path.display()));
+            }
+        }
+    }
     assert!(found.is_empty(), "{found:#?}");
 }
 

@@ -4,10 +4,11 @@
 //! . So names are checked, heads have a time and a size, connections a number and a life, and
 //! health has places of its own.
 
-use super::ledger::{self, LedgerHandle, ledger_metrics};
+use super::ledger::{self, ledger_metrics};
 use super::metrics::{self, ControlCounts};
 use super::reload::Reloader;
 use crate::config::{Admin, Faults};
+use crate::durable::LedgerHandle;
 use crate::limits::{
     ACCEPT_REST_MS, ADMIN_BODY_OCTETS, ADMIN_CONNECTION_LIFE, ADMIN_CONNECTIONS_MAX,
     ADMIN_HEAD_OCTETS, ADMIN_RESERVED_CONNECTIONS, ADMIN_TIMEOUT,

@@ -191,7 +191,7 @@ mod tests {
 
     // one valid JSON line a record, control octets escaped, fields cut at 256 octets.
     #[test]
-    fn hostile_fields_make_one_valid_line() {
+    fn a_97_hostile_fields_make_one_valid_line() {
         for field in [&b"\x1b[2J\r\n\0"[..], b"\xff\xfe", &[b'x'; 4_000], b"\"},{\""] {
             let record = Record {
                 id: "a-1".to_owned(),

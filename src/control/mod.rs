@@ -1,8 +1,8 @@
-//! What is not per core: the admin port, signals, reloads, the log, and the threads of the ledger.
+//! What is not per core: the admin port, signals, reloads, and the log.
 //!
 //! One tokio thread answers HTTP, waits for signals and looks at files; what waits for a disk or for
-//! the shards has a thread of its own for so long. One plain thread writes the log, three keep the
-//! record of outcomes ([`ledger`]). None of them is ever waited for by a shard.
+//! the shards has a thread of its own for so long. One plain thread writes the log. None of them is ever
+//! waited for by a shard. [`ledger`] is what operators see of the record of outcomes.
 
 mod admin;
 mod confine;
@@ -18,11 +18,11 @@ pub use log::{LogWriter, log_queues};
 pub use metrics::{ControlCounts, render};
 pub use reload::{ReloadCounts, Served};
 
+use crate::durable::LedgerHandle;
 use crate::limits::{CONTROL_REST, FILE_LOOK};
 use crate::shard::executor::ShardPanicked;
 use crate::shard::gateway::Gateway;
 use admin::AdminPort;
-use ledger::LedgerHandle;
 use reload::Reloader;
 use sd_notify::NotifyState;
 use std::net::SocketAddr;

@@ -69,6 +69,17 @@ impl Digest {
                         _ => State::Name { held: [0; LONGEST], len: 0 },
                     }
                 }
+                // The usual case. What is digested from its beginning on goes to the hash in one piece,
+                // which then works at many of its chunks at a time.
+                State::Name { len: 0, .. } if content.len() >= LONGEST => {
+                    match TRACE_FIELDS.iter().find(|field| begins_like(content, field)) {
+                        Some(field) => {
+                            content = &content[field.len()..];
+                            self.state = State::Trace;
+                        }
+                        None => self.state = State::Content,
+                    }
+                }
                 State::Name { .. } => {
                     content = &content[1..];
                     self.name_octet(*first);
@@ -90,10 +101,7 @@ impl Digest {
         *place = octet;
         *len += 1;
         let name = held.get(..*len).unwrap_or_default();
-        let like = |field: &&[u8]| {
-            field.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name))
-        };
-        match TRACE_FIELDS.iter().find(|field| like(field)) {
+        match TRACE_FIELDS.iter().find(|field| begins_like(field, name)) {
             Some(field) if field.len() == name.len() => self.state = State::Trace,
             Some(_) => {}
             None => self.below_trace(),
@@ -107,6 +115,10 @@ impl Digest {
         }
         self.state = State::Content;
     }
+}
+
+fn begins_like(content: &[u8], field: &[u8]) -> bool {
+    content.get(..field.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(field))
 }
 
 #[cfg(test)]

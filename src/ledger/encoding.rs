@@ -22,6 +22,9 @@ pub const VERSION: u8 = 2;
 
 const CHECKSUM_OCTETS: usize = 8;
 
+/// A record with some recipients.
+const USUAL_OCTETS: usize = 512;
+
 /// Why octets are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
@@ -36,7 +39,8 @@ pub enum Unreadable {
 impl Record {
     /// The octets of the record.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer { octets: vec![MAGIC, VERSION] };
+        let mut out = Writer { octets: Vec::with_capacity(USUAL_OCTETS) };
+        out.array(&[MAGIC, VERSION]);
         out.record(self);
         let checksum = checksum(&out.octets);
         out.octets.extend_from_slice(&checksum);

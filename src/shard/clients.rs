@@ -2,6 +2,7 @@
 //! ring.
 
 use super::driver::{Core, Due};
+use super::ledger::Asked;
 use super::links::Who;
 use super::ring::{Close, Ring};
 use super::socket::SocketId;
@@ -38,6 +39,8 @@ pub(super) struct Seat {
     timer: Option<(Tick, Timer)>,
     /// A verb of the session has panicked: no other may be called.
     failed: bool,
+    /// What it has asked the ledger.
+    pub asked: Asked,
 }
 
 impl Core {
@@ -94,6 +97,7 @@ impl Core {
             paused: false,
             timer: None,
             failed: false,
+            asked: Asked::default(),
         };
         let index = self.sessions.insert(seat);
         self.links.seat(socket, Who::Client(index));

@@ -13,14 +13,12 @@ use super::ring::{Close, Counters, Event, Ring};
 use super::socket::SocketId;
 use super::stores::Stores;
 use super::wheel::{Timer, Wheel};
-use crate::control::ledger::{CrashPoint, Line};
-use crate::ledger::{self, Secret};
-use crate::limits::DRAIN_TIMEOUT;
+use crate::durable::{CrashPoint, Line};
+use crate::ledger::Secret;
+use crate::limits::{DRAIN_TIMEOUT, LEDGER_LOOK};
 use crate::now::{Now, Tick};
-use crate::relay::{HopId, Relay, Routes, Ticket};
-use crate::session::{
-    Answer, End, Gone, LedgerLine, Listener, Record, Session, Shared, Sources, Tables,
-};
+use crate::relay::{HopId, Relay, Routes};
+use crate::session::{End, Gone, LedgerLine, Listener, Record, Session, Shared, Sources, Tables};
 use crate::tally::{Counts, Tally};
 use crate::tls::{TlsFacts, TlsFault};
 use crate::wire::Budget;
@@ -106,7 +104,7 @@ pub(super) struct Core {
     decision_us: Histogram<u64>,
     draining_until: Option<Tick>,
     /// Questions that the ledger has not answered yet.
-    ledger_asked: usize,
+    pub(super) ledger_asked: usize,
 }
 
 /// What is to be looked at when a timer is due.
@@ -298,21 +296,6 @@ impl Core {
 
     // ---- effects ----------------------------------------------------------------------------
 
-    /// Tells the ledger something, or asks it; whoever finds it deaf has an answer at once.
-    pub(super) fn ask_ledger(&mut self, index: usize, request: ledger::Request) {
-        let wants_answer = request.wants_answer();
-        let answer = match &self.parts.ledger {
-            Some(ledger) => ledger.line.ask(request),
-            None => request.unanswered(),
-        };
-        match answer {
-            Some(answer) => self.with_session(index, |session, now| {
-                session.answered(Answer::Ledger(Box::new(answer)), now);
-            }),
-            None => self.ledger_asked += usize::from(wants_answer),
-        }
-    }
-
     /// Carries out what sessions and the relay want, until neither wants anything. One list of
     /// work instead of calls in both directions: however much a client pipelines, the stack stays
     /// where it is.
@@ -395,14 +378,6 @@ impl Core {
         self.with_all_sessions(|session, _| session.retable(Arc::clone(tables)));
     }
 
-    /// The ledger has an answer. One that comes unasked is none that was waited for.
-    fn remembered(&mut self, seat: u64, answer: ledger::Answer) {
-        if !matches!(answer, ledger::Answer::Superseded(_)) {
-            self.ledger_asked = self.ledger_asked.saturating_sub(1);
-        }
-        self.answer(Ticket(seat), Answer::Ledger(Box::new(answer)));
-    }
-
     fn drain(&mut self, ring: &mut Ring) {
         ring.stop_listening();
         self.draining_until.get_or_insert(self.clock.now().tick + DRAIN_TIMEOUT);
@@ -474,9 +449,12 @@ impl Driver for Core {
         if self.draining_until.is_some() {
             self.drain_idle();
         }
+        self.look_at_ledger();
         self.settle(ring);
         self.watch_relay();
-        let next = [self.wheel.quiet_until(), self.draining_until].into_iter().flatten().min();
+        let look = (self.ledger_asked > 0).then(|| now + LEDGER_LOOK);
+        let next =
+            [self.wheel.quiet_until(), self.draining_until, look].into_iter().flatten().min();
         next.map(|due| due.since(now))
     }
 

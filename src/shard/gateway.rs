@@ -10,7 +10,7 @@ use super::ring::RingSettings;
 use super::start::StartError;
 use super::steer;
 use super::stores::Stores;
-use crate::control::ledger::Ledger;
+use crate::durable::Ledger;
 use crate::limits;
 use crate::relay::Routes;
 use crate::session::{Listener, Record, Tables};

@@ -1,5 +1,6 @@
 //! The next hops of a shard: what the relay wants becomes verbs of the ring.
 
+use super::clients::Seat;
 use super::driver::{Core, Due};
 use super::links::Who;
 use super::ring::{Close, Ring};
@@ -8,6 +9,7 @@ use crate::limits::FAREWELL_OCTETS;
 use crate::relay::{Address, HopId, RelayEffect, Ticket};
 use crate::session::Answer;
 use crate::tls::TlsStream;
+use slab::Slab;
 
 impl Core {
     pub(super) fn relay_effect(&mut self, ring: &mut Ring, effect: RelayEffect) {
@@ -78,9 +80,8 @@ impl Core {
 
     /// Gives an answer to the session that has asked, if it is still there.
     pub(super) fn answer(&mut self, Ticket(ticket): Ticket, answer: Answer) {
-        let (index, number) = (ticket as u32 as usize, (ticket >> 32) as u32);
-        if self.sessions.get(index).is_some_and(|seat| seat.number == number) {
-            self.with_session(index, |session, now| session.answered(answer, now));
+        if seat_of(&mut self.sessions, Ticket(ticket)).is_some() {
+            self.with_session(ticket as u32 as usize, |session, now| session.answered(answer, now));
         }
     }
 
@@ -93,4 +94,10 @@ impl Core {
         }
         ring.close(socket, Close::Orderly);
     }
+}
+
+/// The seat of the session that a ticket names, if it is still there.
+pub(super) fn seat_of(sessions: &mut Slab<Seat>, Ticket(ticket): Ticket) -> Option<&mut Seat> {
+    let (index, number) = (ticket as u32 as usize, (ticket >> 32) as u32);
+    sessions.get_mut(index).filter(|seat| seat.number == number)
 }

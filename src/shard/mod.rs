@@ -26,6 +26,7 @@ mod driver;
 pub mod executor;
 pub mod gateway;
 mod hops;
+mod ledger;
 mod links;
 pub mod listener;
 mod mailbox;

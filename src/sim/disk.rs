@@ -1,32 +1,43 @@
 //! The disk below the ledger of the world: rows and files.
 
-use crate::ledger::{FileDone, FileJob, Row, Work};
+use crate::ledger::{FileDone, FileJob, Row};
 use crate::limits::LEDGER_LOAD_OCTETS;
 use fastrand::Rng;
 use std::collections::BTreeMap;
 
+/// A change of one row; `None` deletes.
+type Change = (Row, Option<Vec<u8>>);
+
 /// What the ledger of a world has written.
 #[derive(Debug, Default)]
 pub struct Disk {
+    /// Rows as the process sees them.
     rows: BTreeMap<Row, Vec<u8>>,
+    /// Rows as they are after a power failure.
+    durable: BTreeMap<Row, Vec<u8>>,
+    /// Groups that are written and not durable, the oldest first.
+    unsynced: Vec<Vec<Change>>,
     files: BTreeMap<Row, Vec<u8>>,
     /// Octets of each file that are durable.
     synced: BTreeMap<Row, usize>,
 }
 
 impl Disk {
-    /// What is read for a piece of work, in its order.
-    pub fn read(&self, work: &Work) -> Vec<(Row, Option<Vec<u8>>)> {
-        work.reads.iter().map(|row| (*row, self.rows.get(row).cloned())).collect()
+    /// Reads a row.
+    pub fn read(&self, row: Row) -> Option<Vec<u8>> {
+        self.rows.get(&row).cloned()
     }
 
-    /// Makes the changes of a piece of work durable, all of them at once.
-    pub fn commit(&mut self, work: Work) {
-        for (row, octets) in work.changes {
-            match octets {
-                Some(octets) => _ = self.rows.insert(row, octets),
-                None => _ = self.rows.remove(&row),
-            }
+    /// Writes a group: it outlives the process.
+    pub fn write(&mut self, changes: &[Change]) {
+        apply(&mut self.rows, changes);
+        self.unsynced.push(changes.to_vec());
+    }
+
+    /// Makes durable what was written.
+    pub fn sync(&mut self) {
+        for group in self.unsynced.drain(..) {
+            apply(&mut self.durable, &group);
         }
     }
 
@@ -67,7 +78,19 @@ impl Disk {
         self.rows.iter().map(|(row, octets)| (*row, octets.as_slice()))
     }
 
-    /// A crash: of what was not synced any part is there.
+    /// The rows that a power failure would leave.
+    pub fn durable_rows(&self) -> impl Iterator<Item = &[u8]> {
+        self.durable.values().map(Vec::as_slice)
+    }
+
+    /// The power fails: groups that were not synced are there up to any one.
+    pub fn lose_power(&mut self, chance: &mut Rng) {
+        self.unsynced.truncate(chance.usize(..=self.unsynced.len()));
+        self.sync();
+        self.rows = self.durable.clone();
+    }
+
+    /// A crash: of content that was not synced any part is there.
     pub fn tear(&mut self, chance: &mut Rng) {
         for (file, octets) in &mut self.files {
             let synced = self.synced.get(file).copied().unwrap_or(0).min(octets.len());
@@ -78,5 +101,14 @@ impl Disk {
     /// After a crash: files that belong to nothing go.
     pub fn keep_files(&mut self, is_kept: impl Fn(Row) -> bool) {
         self.files.retain(|file, _| is_kept(*file));
+    }
+}
+
+fn apply(rows: &mut BTreeMap<Row, Vec<u8>>, changes: &[Change]) {
+    for (row, change) in changes {
+        match change {
+            Some(octets) => _ = rows.insert(*row, octets.clone()),
+            None => _ = rows.remove(row),
+        }
     }
 }

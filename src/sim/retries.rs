@@ -276,7 +276,7 @@ mod tests {
 
     /// 100,000 transactions and more: `cargo test --release --lib sweep -- --ignored --nocapture`.
     #[test]
-    #[ignore = "takes some minutes"]
+    #[ignore = "takes a minute where it is built for release, many where not"]
     fn sweep() {
         let mut total = Report::default();
         for weather in Weather::ALL {

@@ -3,9 +3,9 @@
 //! A running server has its store locked, and is asked by its admin port; without one the store is
 //! opened.
 
-use crate::control::ledger::FaultSwitch;
-use crate::control::ledger::LedgerReport;
-use crate::control::ledger::store::{OpenError, Store, StoreFault};
+use crate::durable::FaultSwitch;
+use crate::durable::LedgerReport;
+use crate::durable::store::{OpenError, Store, StoreFault};
 use crate::ledger::{CopyState, Form, Phase, Record, Row, Told, Transfer, Unreadable};
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
@@ -282,7 +282,8 @@ fn fetch(admin: SocketAddr, path: &str) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::ledger::{Ledger, LedgerSettings, admin_routes};
+    use crate::control::ledger::admin_routes;
+    use crate::durable::{Ledger, LedgerSettings};
     use crate::ledger::{Outcome, sample};
 
     fn committed(id: &str, created_s: u64) -> Record {

@@ -5,7 +5,7 @@
 
 use super::installation::{Installation, routes, taken_for};
 use super::stage::{Arrived, ConnectionId, Stage};
-use postern::control::ledger::{Ledger, LedgerReport, LedgerSettings};
+use postern::durable::{Ledger, LedgerReport, LedgerSettings};
 use postern::relay::{Address, Protocol};
 use postern::shard::gateway::{Gateway, GatewaySettings};
 use postern::tools::sink::{Kept, Serving, serve};

@@ -48,14 +48,14 @@ fn pass_on(one: &TcpStream, other: &TcpStream) -> io::Result<()> {
 
 /// The inner process dies at a point while it works at a message that the outer one hands on.
 fn inner_dies_at(point: CrashPoint, scheme: &str, message: &Message) {
-    let inner_site = Site::new(&["RESUME"]);
+    let inner_site = Site::new(&["RESUME"], "outcome");
     let inner = inner_site.start(point.name());
     let address = |process: &crate::process::Process| match scheme {
         "lmtp" => process.lmtp,
         _ => process.smtp,
     };
     let door = Door::to(address(&inner));
-    let outer_site = Site::before(&format!("{scheme}://{}", door.address));
+    let outer_site = Site::before(&format!("{scheme}://{}", door.address), "outcome");
     let outer = outer_site.start("");
     let mut client = outer.client(message.form).unwrap();
     client.envelope(message, 0).unwrap();

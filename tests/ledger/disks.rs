@@ -6,7 +6,7 @@ use crate::dialogues_runner::stage::Stage;
 use crate::message::{Form, Message, Transfer, on_the_wire};
 use crate::on_stage::{Client, PATIENCE};
 use crate::process::{Site, code};
-use postern::control::ledger::{DiskFault, FaultSwitch};
+use postern::durable::{DiskFault, FaultSwitch};
 use postern::relay::Protocol;
 use postern::session::{Listener, ResumeLevel};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ impl Drop for Faults {
 fn gateway(faults: &FaultSwitch) -> Sockets {
     let resume = ResumeLevel::Outcome;
     let installation = Installation::with(&Listener { resume, replay: true, ..base_listener() });
-    let set = |settings: &mut postern::control::ledger::LedgerSettings| {
+    let set = |settings: &mut postern::durable::LedgerSettings| {
         settings.faults = faults.clone();
         settings.keeper.answer_timeout = ANSWER_TIMEOUT;
     };
@@ -97,6 +97,39 @@ fn a_85_a_store_that_fails_stops_no_mail_over_sockets() {
     }
 }
 
+// the ledger's front hangs: who waits for it is answered by the shard, who comes later at once.
+#[test]
+fn a_85_a_deaf_ledger_stops_no_mail_over_sockets() {
+    let switch = FaultSwitch::default();
+    let installation = Installation::with(&Listener {
+        resume: ResumeLevel::Outcome,
+        replay: true,
+        ..base_listener()
+    });
+    let set = |settings: &mut postern::durable::LedgerSettings| {
+        settings.faults = switch.clone();
+        settings.deaf_after = Duration::from_secs(1);
+    };
+    let mut stage = Sockets::start_with(&installation, Protocol::Lmtp, set).unwrap();
+    let faults = Faults(switch);
+    let works = message(Form::Smtp, Some("f0"), 0);
+    assert_eq!(code(&hand_in(&mut stage, &works).0), 250);
+    faults.0.set(DiskFault::Deaf);
+    for (number, id) in [(1, Some("f1")), (2, None), (3, Some("f3"))] {
+        let message = message(Form::Smtp, id, number);
+        let (set, took) = hand_in(&mut stage, &message);
+        assert_eq!(code(&set), 250, "{number}");
+        assert!(number == 1 || took < PATIENCE / 2, "{number} took {took:?}");
+        for address in message.delivered_to() {
+            let same = stage.delivered(address);
+            assert_eq!(same.iter().filter(|one| one.ends_with(&message.content)).count(), 1);
+        }
+    }
+    let report = stage.remembered();
+    assert!(report.refused > 0 && !report.figures.store_works);
+    faults.0.set(DiskFault::None);
+}
+
 // one transaction waits for a slow disk; others, that need none, do not.
 #[test]
 fn a_85_a_slow_store_holds_up_nobody_else() {
@@ -125,7 +158,7 @@ fn a_85_a_slow_store_holds_up_nobody_else() {
 // not ours is not touched, and nothing starts.
 #[test]
 fn a_84_a_damaged_store_is_put_aside_by_the_process() {
-    let site = Site::new(&[]);
+    let site = Site::new(&[], "outcome");
     let process = site.start("");
     let lost = message(Form::Lmtp, Some("e1"), 1);
     process.client(Form::Lmtp).unwrap().hands_in(&lost).unwrap();

@@ -3,7 +3,7 @@
 
 use crate::message::{Form, Message};
 use crate::process::{Process, Site, code};
-use postern::control::ledger::CrashPoint;
+use postern::durable::CrashPoint;
 use std::net::Shutdown;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +22,8 @@ pub struct Killed {
     counted: u64,
 }
 
-pub fn killed_at(point: CrashPoint, message: &Message, offers: &[&str]) -> Killed {
-    let site = Site::new(offers);
+pub fn killed_at(point: CrashPoint, message: &Message, level: &str, offers: &[&str]) -> Killed {
+    let site = Site::new(offers, level);
     let process = site.start(point.name());
     let mut client = process.client(message.form).unwrap();
     // After its reply it dies at once, which the client may see before the reply, or after.
@@ -59,7 +59,7 @@ fn a_86_the_process_dies_between_each_pair_of_steps() {
                     continue;
                 }
                 let message = Message::new(form, recipients, id);
-                let killed = killed_at(point, &message, &[]);
+                let killed = killed_at(point, &message, "outcome", &[]);
                 let what =
                     format!("{form:?}, {id:?}, {recipients} recipients, killed at {point:?}");
                 assert!(message.is_whole_set(&killed.again), "{what}");
@@ -94,7 +94,7 @@ fn a_86_what_was_handed_on_is_asked_for_where_it_can_be() {
     for form in Form::ALL {
         for (id, recipients) in [(Some("k1"), 3), (None, 1), (None, 3)] {
             let message = Message::new(form, recipients, id);
-            let killed = killed_at(CrashPoint::HandedOn, &message, &["RESUME"]);
+            let killed = killed_at(CrashPoint::HandedOn, &message, "outcome", &["RESUME"]);
             assert!(message.is_whole_set(&killed.again), "{message:?}");
             assert_eq!((killed.twice, killed.counted), (0, recipients as u64), "{message:?}");
         }
@@ -142,7 +142,18 @@ fn hand_in_until(stop: &AtomicBool, site: &Mutex<Option<Process>>, number: usize
 // SIGKILL at any time, under load.
 #[test]
 fn a_86_the_process_is_killed_at_any_time_under_load() {
-    let site = Site::new(&[]);
+    kill_often(8);
+}
+
+/// `cargo test --release --test ledger -- --ignored killed_500_times`
+#[test]
+#[ignore = "takes some minutes"]
+fn a_86_the_process_is_killed_500_times_under_load() {
+    kill_often(500);
+}
+
+fn kill_often(times: usize) {
+    let site = Site::new(&[], "outcome");
     let process = Mutex::new(Some(site.start("")));
     let stop = AtomicBool::new(false);
     let mut random = fastrand::Rng::with_seed(86);
@@ -152,7 +163,7 @@ fn a_86_the_process_is_killed_at_any_time_under_load() {
             let (stop, process) = (&stop, &process);
             scope.spawn(move || hand_in_until(stop, process, number));
         }
-        for _ in 0..8 {
+        for _ in 0..times {
             let enough = site.kept.count() + random.usize(1..60);
             while site.kept.count() < enough {
                 thread::yield_now();

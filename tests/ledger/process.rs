@@ -1,20 +1,16 @@
 //! A real process of postern in front of a next hop of the test's, which outlives it.
 
 use crate::message::{Form, Message, Transfer, on_the_wire};
+use crate::served::{PATIENCE, Served};
 use postern::relay::Protocol;
 use postern::tools::sink::{Kept, Script, Serving, serve};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use socket2::{Domain, Socket, Type};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tempfile::TempDir;
-
-/// Reached only by a failure.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What stays when a process is killed: its folder, and the next hop.
 pub struct Site {
@@ -25,16 +21,16 @@ pub struct Site {
 
 /// A process that serves.
 pub struct Process {
-    child: Child,
-    lines: Receiver<String>,
+    served: Served,
     pub smtp: SocketAddr,
     pub lmtp: SocketAddr,
     admin: SocketAddr,
 }
 
 impl Site {
-    /// A site whose next hop offers these extensions beside the usual ones.
-    pub fn new(offers: &[&str]) -> Site {
+    /// A site whose next hop offers these extensions beside the usual ones, and what is kept of
+    /// transactions with an id: `outcome` or `partial`.
+    pub fn new(offers: &[&str], level: &str) -> Site {
         let mut answers = Script::default();
         answers.add("late550=end:550 5.2.0 no").unwrap();
         offers.iter().for_each(|offer| answers.offers.add(offer).unwrap());
@@ -42,14 +38,14 @@ impl Site {
         let address = listener.local_addr().unwrap();
         let kept = Kept::default();
         let hop = serve(listener, Protocol::Lmtp, Arc::new(answers), kept.clone()).unwrap();
-        let site = Site::before(&format!("lmtp://{address}"));
+        let site = Site::before(&format!("lmtp://{address}"), level);
         Site { kept, _hop: Some(hop), ..site }
     }
 
     /// A site whose next hop is another one.
-    pub fn before(next_hop: &str) -> Site {
+    pub fn before(next_hop: &str, level: &str) -> Site {
         let folder = tempfile::tempdir().unwrap();
-        let config = CONFIG.replace("NEXT_HOP", next_hop);
+        let config = CONFIG.replace("NEXT_HOP", next_hop).replace("LEVEL", level);
         std::fs::write(folder.path().join("postern.toml"), config).unwrap();
         Site { folder, kept: Kept::default(), _hop: None }
     }
@@ -60,30 +56,12 @@ impl Site {
 
     /// Starts a process; `crash` is a point at which it dies, with how often it is reached before.
     pub fn start(&self, crash: &str) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_postern"))
-            .args(["serve", "--config"])
-            .arg(self.folder.path().join("postern.toml"))
-            .env("POSTERN_CRASH", crash)
-            .env_remove("NOTIFY_SOCKET")
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (sender, lines) = channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut process = Process { child, lines, smtp: nowhere, lmtp: nowhere, admin: nowhere };
-        process.smtp = process.address("mx listens on ");
-        process.lmtp = process.address("filter listens on ");
-        process.admin = process.address("http://");
-        process
+        let config = self.folder.path().join("postern.toml");
+        let served = Served::start(&config, &[("POSTERN_CRASH", crash)]);
+        let smtp = served.address("mx listens on ");
+        let lmtp = served.address("filter listens on ");
+        let admin = served.address("http://");
+        Process { served, smtp, lmtp, admin }
     }
 
     /// Copies of a message at the next hop, by its content, for one recipient.
@@ -95,33 +73,15 @@ impl Site {
 }
 
 impl Process {
-    fn address(&self, words: &str) -> SocketAddr {
-        let line = self.line_with(words);
-        line.rsplit_once(words).unwrap().1.parse().unwrap()
-    }
-
-    /// The next line of standard error that holds these words.
-    pub fn line_with(&self, words: &str) -> String {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left);
-            let line = line.unwrap_or_else(|error| panic!("no line with {words:?}: {error}"));
-            if line.contains(words) {
-                return line;
-            }
-        }
-    }
-
     /// Waits until it has died at its crash point.
     pub fn died(mut self) {
-        let status = self.child.wait().unwrap();
+        let status = self.served.child.wait().unwrap();
         assert!(!status.success(), "it ended in peace");
     }
 
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.served.child.kill().unwrap();
+        self.served.child.wait().unwrap();
     }
 
     /// A figure of the ledger's metrics, by its name without `postern_ledger_`.
@@ -155,8 +115,16 @@ impl Process {
     }
 
     pub fn client(&self, form: Form) -> io::Result<Client> {
+        self.client_from(form, 1)
+    }
+
+    /// A client whose address on loopback ends so.
+    pub fn client_from(&self, form: Form, last: u8) -> io::Result<Client> {
         let address = if form == Form::Lmtp { self.lmtp } else { self.smtp };
-        let stream = TcpStream::connect(address)?;
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)).into())?;
+        socket.connect(&address.into())?;
+        let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         let mut client = Client { stream, octets: Vec::new() };
@@ -169,8 +137,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // One that has died, or was killed, was waited for already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.served.child.kill();
+        let _ = self.served.child.wait();
     }
 }
 
@@ -245,14 +213,19 @@ impl Client {
         let offset = match &message.id {
             Some(_) => {
                 self.says(message.resume().as_bytes())?;
-                let reply = String::from_utf8(self.reply()?).unwrap();
-                let offset = reply.strip_prefix("355 ").and_then(|rest| rest.split(' ').next());
-                offset.unwrap().parse().unwrap()
+                self.offset()?
             }
             None => 0,
         };
         self.envelope(message, offset)?;
         Ok((offset, self.content(message, offset)?))
+    }
+
+    /// What RESUME is answered.
+    pub fn offset(&mut self) -> io::Result<u64> {
+        let reply = String::from_utf8(self.reply()?).unwrap();
+        let offset = reply.strip_prefix("355 ").and_then(|rest| rest.split(' ').next());
+        Ok(offset.unwrap().parse().unwrap())
     }
 
     pub fn quits(mut self) {
@@ -274,13 +247,15 @@ log      = "off"
 [listen.mx]
 address  = "127.0.0.1:0"
 protocol = "smtp"
-trust    = { resume = ["127.0.0.0/8"] }
+trust    = { resume = ["127.0.0.0/8"], xclient = ["127.0.0.0/8"] }
+resume   = "LEVEL"
 connections-per-source = 0
 
 [listen.filter]
 address  = "127.0.0.1:0"
 protocol = "lmtp"
-trust    = { resume = ["127.0.0.0/8"] }
+trust    = { resume = ["127.0.0.0/8"], xclient = ["127.0.0.0/8"] }
+resume   = "LEVEL"
 connections-per-source = 0
 
 [route.hop]

@@ -22,7 +22,7 @@ impl Client {
 // over sockets, the reply set read in part and the connection reset.
 #[test]
 fn a_82_replies_read_in_part_over_sockets_come_again() {
-    let site = Site::new(&[]);
+    let site = Site::new(&[], "outcome");
     let process = site.start("");
     for form in Form::ALL {
         for named in [true, false] {
@@ -59,7 +59,7 @@ fn a_82_replies_read_in_part_over_sockets_come_again() {
 // Checkpoint 6: a client that has shown that it has the reply wants the second copy.
 #[test]
 fn a_second_copy_that_is_wanted_is_delivered_over_sockets() {
-    let site = Site::new(&[]);
+    let site = Site::new(&[], "outcome");
     let process = site.start("");
     for form in Form::ALL {
         let mut message = Message::new(form, 2, None);

@@ -9,7 +9,7 @@ use crate::dialogues_runner::stage::Stage;
 use crate::kills::killed_at;
 use crate::message::{Form, Message, Transfer, on_the_wire};
 use crate::on_stage::Client;
-use postern::control::ledger::CrashPoint;
+use postern::durable::CrashPoint;
 use postern::relay::Protocol;
 use postern::session::{Listener, ResumeLevel};
 use std::fmt::Write;
@@ -121,11 +121,17 @@ fn cell(sends: &str, told: &str, copies: [usize; 2]) -> String {
 }
 
 /// The same for a process that dies.
-fn killed(point: CrashPoint, form: Form, id: Option<&str>, offers: &[&str]) -> String {
+fn killed(point: CrashPoint, form: Form, id: Option<&str>, level: &str, offers: &[&str]) -> String {
     let message = Message::new(form, 1, id);
-    let killed = killed_at(point, &message, offers);
+    let killed = killed_at(point, &message, level, offers);
     let told = if killed.stored { "the same reply" } else { "a new reply" };
-    let sends = if killed.offset == 0 { "sends all" } else { "sends no content" };
+    let sends = match killed.offset {
+        // How much of the content was durable by then is a race with the disk.
+        _ if level == "partial" && !killed.stored => "sends what is missing",
+        0 => "sends all",
+        kept if kept == message.content.len() as u64 => "sends no content",
+        _ => "sends the rest",
+    };
     let copies = 1 + killed.twice as usize;
     cell(sends, told, [copies, copies])
 }
@@ -172,19 +178,21 @@ fn table() -> String {
     }
     for point in CrashPoint::ALL {
         let cells = Form::ALL.map(|form| {
-            let named = killed(point, form, Some("t1"), &[]);
+            let named = |level| killed(point, form, Some("t1"), level, &[]);
             let unnamed = match point {
                 // Only what has an id is told to the ledger at its end mark.
                 CrashPoint::Received => "sends all, a new reply, 1 copy".to_owned(),
-                _ => killed(point, form, None, &[]),
+                _ => killed(point, form, None, "outcome", &[]),
             };
-            [named, "-".to_owned(), unnamed]
+            [named("outcome"), named("partial"), unnamed]
         });
         rows(&mut out, words_of_kill(point), cells);
         if point == CrashPoint::HandedOn {
-            let killed = |form, id| killed(point, form, id, &["RESUME"]);
-            let cells = Form::ALL
-                .map(|form| [killed(form, Some("t1")), "-".to_owned(), killed(form, None)]);
+            let cells = Form::ALL.map(|form| {
+                let killed = |id, level| killed(point, form, id, level, &["RESUME"]);
+                let (named, unnamed) = (Some("t1"), None);
+                [killed(named, "outcome"), killed(named, "partial"), killed(unnamed, "outcome")]
+            });
             rows(&mut out, "the same, with a next hop that offers RESUME", cells);
         }
     }

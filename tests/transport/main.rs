@@ -15,6 +15,7 @@ mod next_hops;
 mod sealed;
 
 use dialogues_runner::installation::{HOSTNAME, Installation, base_listener, routes};
+use postern::durable::{Ledger, LedgerSettings};
 use postern::relay::{Address, HopTls, Protocol};
 use postern::session::{End, Listener, ListenerTls, Record, TlsMode};
 use postern::shard::Snapshot;
@@ -26,7 +27,7 @@ use rtrb::{Consumer, RingBuffer};
 use sealed::{SealedClient, new_tls};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
@@ -52,6 +53,7 @@ struct Running {
     records: Records,
     _sink: Serving,
     _quarantine: TempDir,
+    _ledger: Option<(TempDir, Ledger)>,
 }
 
 /// How sessions have ended, as the log is told.
@@ -102,6 +104,22 @@ fn listeners(settings: &Listener) -> Vec<Arc<Listener>> {
 
 impl Running {
     fn start(settings: &Listener, shards: usize, connections_max: usize) -> Running {
+        Running::start_with(settings, shards, connections_max, None)
+    }
+
+    /// With a record of outcomes.
+    fn remembering(settings: &Listener) -> Running {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::start(LedgerSettings::new(folder.path())).unwrap();
+        Running::start_with(settings, 1, 100, Some((folder, ledger)))
+    }
+
+    fn start_with(
+        settings: &Listener,
+        shards: usize,
+        connections_max: usize,
+        ledger: Option<(TempDir, Ledger)>,
+    ) -> Running {
         let any = SocketAddr::from((OWN, 0));
         let hop = TcpListener::bind(any).unwrap();
         let next_hop = Address::Tcp(hop.local_addr().unwrap());
@@ -119,10 +137,10 @@ impl Running {
             connections_max,
             body_memory_octets: 64 << 20,
             log,
-            ledger: None,
+            ledger: ledger.as_ref().map(|(_, ledger)| ledger),
         });
         let (gateway, records) = (gateway.unwrap(), Records(Arc::new(Mutex::new(records))));
-        Running { gateway, kept, records, _sink: sink, _quarantine: quarantine }
+        Running { gateway, kept, records, _sink: sink, _quarantine: quarantine, _ledger: ledger }
     }
 
     fn address(&self, listener: usize) -> SocketAddr {

@@ -91,6 +91,48 @@ fn mail_goes_through_under_tls_and_a_reply_set_is_one_send() {
     assert_eq!((counts.tls_handshakes, counts.tls_handshakes_failed), (2, 0));
 }
 
+// Checkpoint 6: that a client has its reply is read from the TCP socket, under TLS too; what it does then
+// decides.
+#[test]
+fn what_a_client_under_tls_has_of_its_reply_is_read_from_its_socket() {
+    let running = Running::remembering(&Listener { replay: true, ..base_listener() });
+    let until_replied = || {
+        let mut client = SealedClient::connect(running.address(SEALED));
+        assert!(reply(&mut client).starts_with("220 "));
+        says(&mut client, "EHLO client.example\r\n", "250 ");
+        says(&mut client, "MAIL FROM:<a@client.example>\r\n", "250 ");
+        says(&mut client, "RCPT TO:<ok1@example.net>\r\n", "250 ");
+        says(&mut client, "DATA\r\n", "354 ");
+        says(&mut client, "Subject: the same\r\n\r\nx\r\n.\r\n", "250 ");
+        client
+    };
+    // Acknowledged, and a command after it: an equal message is one that is wanted.
+    says(&mut until_replied(), "NOOP\r\n", "250 ");
+    assert_eq!(running.kept.count(), 1);
+    // Acknowledged, and an orderly end.
+    let client = until_replied();
+    assert_eq!(running.kept.count(), 2);
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest_of(client), 0);
+    // Acknowledged, and then reset: an equal message is a retry, and gets the reply that was lost.
+    let client = until_replied();
+    assert_eq!(running.kept.count(), 3);
+    SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    let handle = running.gateway.handle();
+    while handle.snapshots().iter().any(|one| one.sessions_open > 0) {
+        thread::yield_now();
+    }
+    says(&mut until_replied(), "QUIT\r\n", "221 ");
+    assert_eq!(running.kept.count(), 3);
+}
+
+/// Reads to the end; gives the octets in clear that came.
+fn rest_of(mut client: SealedClient) -> usize {
+    while client.take_some() > 0 {}
+    client.plain.len()
+}
+
 #[test]
 fn a_session_that_goes_on_from_an_earlier_one_is_counted_as_such() {
     let running = Running::start(&base_listener(), 1, 100);

@@ -1,6 +1,6 @@
 //! What the admin port tells of the ledger: `/ledger` and `/ledger/ID`.
 
-use super::LedgerHandle;
+use crate::durable::LedgerHandle;
 use crate::tools::ledger::{record_text, report_text};
 use axum::Router;
 use axum::extract::{Path, State};

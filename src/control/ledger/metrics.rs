@@ -1,7 +1,7 @@
 //! The ledger's metrics, in Prometheus' text form: to be put behind those of the shards.
 
-use super::LedgerReport;
 use crate::control::metrics::{counter, family, gauge};
+use crate::durable::LedgerReport;
 use hdrhistogram::Histogram;
 use prometheus::proto::{Bucket, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
@@ -127,7 +127,7 @@ fn histogram(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::ledger::{Ledger, LedgerSettings};
+    use crate::durable::{Ledger, LedgerSettings};
 
     #[test]
     fn every_series_is_there_from_the_start() {

@@ -7,26 +7,40 @@ use crate::ledger::key::{IdentityKey, Key};
 use crate::ledger::record::{CopyState, Phase, Record};
 use crate::ledger::request::{Answer, Begun, Holder, Level, Recognised, Transaction};
 use crate::ledger::rules::{self, Known, Recalled};
-use crate::limits;
+use crate::limits::{self, LEDGER_COMMIT_INTERVAL};
 use crate::now::Tick;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Changes that become durable together. A later change of a row takes the place of an earlier one.
+/// Changes that are written together. A later change of a row takes the place of an earlier one.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     number: u64,
     changes: BTreeMap<Row, Option<Vec<u8>>>,
     octets: usize,
+    /// Somebody waits until it is written, or a crash should find it.
+    pub urgent: bool,
+    /// Somebody waits until it is durable.
+    sync: bool,
+    /// When its first change came; known at the end of the verb that has made it.
+    since: Option<Tick>,
 }
 
 /// Who waits for a batch.
 #[derive(Debug)]
 pub(super) struct Awaited {
     batch: u64,
-    pub deadline: Tick,
+    deadline: Tick,
     live: LiveId,
     what: What,
+}
+
+/// Those who wait for batches, in the order in which they asked.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    all: VecDeque<Awaited>,
+    /// So many of the first were answered already, as their patience was over.
+    overdue: usize,
 }
 
 /// What becomes durable.
@@ -68,6 +82,32 @@ pub(super) enum Reason {
     Load { holder: Holder },
 }
 
+impl Waiting {
+    /// When the next one's patience is over.
+    pub fn deadline(&self) -> Option<Tick> {
+        self.all.get(self.overdue).map(|one| one.deadline)
+    }
+
+    /// The next one whose patience is over: it will have been answered.
+    fn pop_patience(&mut self, now: Tick) -> Option<(LiveId, What)> {
+        let one = self.all.get(self.overdue).filter(|one| one.deadline <= now)?;
+        self.overdue += 1;
+        Some((one.live, one.what))
+    }
+
+    /// The first one, if it has waited for this batch or an earlier one; and whether it was answered.
+    fn pop_through(&mut self, batch: u64) -> Option<(Awaited, bool)> {
+        let first = self.all.pop_front_if(|one| one.batch <= batch)?;
+        let answered = self.overdue > 0;
+        self.overdue = self.overdue.saturating_sub(1);
+        Some((first, answered))
+    }
+
+    pub fn check_invariants(&self) {
+        debug_assert!(self.overdue <= self.all.len());
+    }
+}
+
 impl Batch {
     pub fn put(&mut self, row: Row, octets: Vec<u8>) {
         self.octets += octets.len();
@@ -78,9 +118,33 @@ impl Batch {
         self.changes.insert(row, None);
     }
 
+    /// Takes back what was not written, unless it was changed again since.
+    fn put_back(&mut self, changes: Vec<(Row, Option<Vec<u8>>)>) {
+        for (row, change) in changes {
+            if !self.changes.contains_key(&row) {
+                match change {
+                    Some(octets) => self.put(row, octets),
+                    None => self.delete(row),
+                }
+            }
+        }
+    }
+
+    /// At the end of each verb: its changes are as old as that.
+    fn note_time(&mut self, now: Tick) {
+        if !self.changes.is_empty() {
+            self.since.get_or_insert(now);
+        }
+    }
+
     pub fn forget_changes(&mut self) {
         self.changes.clear();
         self.octets = 0;
+    }
+
+    /// Changes of the start are, too: nobody has noted their time.
+    fn is_urgent(&self) -> bool {
+        self.urgent || self.since.is_none() && !self.changes.is_empty()
     }
 
     /// Whether the next commit is large enough as it is.
@@ -149,6 +213,7 @@ impl Keeper {
         }
         if live.written && live.stage == Stage::Received {
             self.put_record(id);
+            self.batch.urgent = true;
         }
     }
 
@@ -192,9 +257,7 @@ impl Keeper {
         let now_s = Keeper::short_s(self.now_s(now));
         let mut rows = Vec::new();
         let mut busy = None;
-        let mut names = live.record.names(&self.secret);
-        names.retain(|name| Some(*name) != own_key);
-        for name in names {
+        for name in live.names.iter().copied().filter(|name| Some(*name) != own_key) {
             let running = self.names.get(&name).copied().filter(|other| *other != id);
             if running.is_some_and(|other| self.live.get(&other).is_some_and(|one| one.abandoned)) {
                 busy = running;
@@ -261,6 +324,9 @@ impl Keeper {
     }
 
     /// Checkpoint 5, (2): before the first octet goes to a next hop it is written which recipients do.
+    ///
+    /// Written, so that the death of the process does not lose it; it becomes durable with the next
+    /// sync, which nobody waits for. Checkpoint 5, «cost»: one durable write a message.
     fn write_intent(&mut self, id: LiveId, now: Tick) {
         let Some(live) = self.live.get_mut(&id) else { return };
         let handed_on = live.record.accepted().any(|one| matches!(one.copy, CopyState::Sent(_)));
@@ -279,8 +345,8 @@ impl Keeper {
     /// From now on the transaction is found by its names. One that is at work already keeps them.
     fn claim_names(&mut self, id: LiveId) {
         let Some(live) = self.live.get(&id) else { return };
-        for name in live.record.names(&self.secret) {
-            self.names.entry(name).or_insert(id);
+        for name in &live.names {
+            self.names.entry(*name).or_insert(id);
         }
     }
 
@@ -298,72 +364,108 @@ impl Keeper {
 
     // ---- the batch --------------------------------------------------------------------------
 
-    /// Somebody waits until the batch is durable. If the store has failed, or cannot take more, nobody
-    /// waits.
+    /// Somebody waits until the batch is written, or durable. If the store has failed, or cannot take
+    /// more, nobody waits.
     pub(super) fn await_batch(&mut self, live: LiveId, what: What, now: Tick) {
         let deadline = now + self.settings.answer_timeout;
         let batch = self.batch.number;
         let awaited = Awaited { batch, deadline, live, what };
-        match self.health == Health::Good && !self.batch.is_full() {
-            true => self.awaited.push_back(awaited),
-            false => self.give_up(&awaited, false),
+        if self.health != Health::Good || self.batch.is_full() {
+            return self.give_up(&awaited, false);
+        }
+        self.batch.urgent = true;
+        self.batch.sync |= what != What::Intent;
+        self.waiting_for(what).all.push_back(awaited);
+    }
+
+    fn waiting_for(&mut self, what: What) -> &mut Waiting {
+        match what {
+            What::Intent => &mut self.until_written,
+            What::Opened | What::Outcome => &mut self.until_durable,
         }
     }
 
     /// What the store shall do now. `None` if there is nothing, or it is at work, or has failed and is
-    /// left alone for a while; work without changes is a test of a store that has failed.
+    /// left alone for a while; work without changes is a test of a store that has failed, or makes
+    /// durable what was written before.
     pub fn take_work(&mut self, now: Tick) -> Option<Work> {
         if self.work_due(now).is_none_or(|due| due > now) {
             return None;
         }
         let next = Batch { number: self.batch.number + 1, ..Batch::default() };
         let mut batch = std::mem::replace(&mut self.batch, next);
-        let changes = std::mem::take(&mut batch.changes).into_iter().collect();
+        batch.sync |= self.health != Health::Good
+            || self.unsynced_since.is_some_and(|since| since + LEDGER_COMMIT_INTERVAL <= now);
+        if !batch.sync && !batch.changes.is_empty() {
+            self.unsynced_since.get_or_insert(now);
+        }
+        let (changes, sync) = (std::mem::take(&mut batch.changes), batch.sync);
         self.in_flight = Some(batch);
-        Some(Work { reads: std::mem::take(&mut self.wanted_rows), changes })
+        let reads = std::mem::take(&mut self.wanted_rows);
+        Some(Work { reads, changes: changes.into_iter().collect(), sync })
+    }
+
+    /// The process ends in order: what nobody waits for has its turn now.
+    pub fn hurry(&mut self) {
+        let unsynced = self.unsynced_since.is_some();
+        self.batch.urgent |= unsynced || !self.batch.changes.is_empty();
+        self.batch.sync |= self.batch.urgent;
     }
 
     /// When [`Keeper::take_work`] has something. `None` while the store is at work, or needs not be.
+    /// What nobody waits for rides along with what somebody does, or has its turn after a while.
     pub fn work_due(&self, now: Tick) -> Option<Tick> {
         match self.health {
             _ if self.in_flight.is_some() => None,
             Health::Failed { retry_at } => Some(retry_at),
-            Health::Good if self.batch.changes.is_empty() && self.wanted_rows.is_empty() => None,
-            Health::Good => Some(now),
+            Health::Good if self.batch.is_urgent() || !self.wanted_rows.is_empty() => Some(now),
+            Health::Good => {
+                let oldest = [self.batch.since, self.unsynced_since].into_iter().flatten().min();
+                oldest.map(|since| since + LEDGER_COMMIT_INTERVAL)
+            }
         }
     }
 
-    /// The changes of the last [`Work`] are durable.
-    pub fn committed(&mut self, records: usize, now: Tick) {
-        let Some(batch) = self.in_flight.take() else { return };
-        self.health = Health::Good;
-        self.counts.commits += u64::from(records > 0);
-        self.counts.committed_records += records as u64;
-        while let Some(front) = self.awaited.front()
-            && front.batch <= batch.number
+    /// The changes of the last [`Work`] are written: they outlive the process, if not the machine.
+    pub fn written(&mut self, now: Tick) {
+        let Some(number) = self.in_flight.as_ref().map(|batch| batch.number) else { return };
+        while let Some((Awaited { live, what, .. }, answered)) =
+            self.until_written.pop_through(number)
         {
-            let Some(Awaited { live, what, .. }) = self.awaited.pop_front() else { break };
-            let answered = self.overdue > 0;
-            self.overdue = self.overdue.saturating_sub(1);
             self.durable(live, what, answered);
         }
-        self.wake_all(now);
-        self.check_invariants();
+        self.end_verb(now);
     }
 
-    /// The last [`Work`] has failed, all of it or not. What it should have deleted is deleted later;
-    /// what it should have written may be there, and goes too, as nobody was told of it.
+    /// The last [`Work`] is done: durable, if that was wanted.
+    pub fn committed(&mut self, records: usize, now: Tick) {
+        self.written(now);
+        let Some(batch) = self.in_flight.take() else { return };
+        self.health = Health::Good;
+        if batch.sync {
+            self.unsynced_since = None;
+        }
+        self.counts.commits += u64::from(records > 0);
+        self.counts.committed_records += records as u64;
+        while let Some((Awaited { live, what, .. }, answered)) =
+            self.until_durable.pop_through(batch.number)
+        {
+            self.durable(live, what, answered);
+        }
+        self.end_verb(now);
+    }
+
+    /// The last [`Work`] has failed, all of it or not: it is to be done again, but for what somebody has
+    /// waited for. That may be there, and goes, as nobody was told of it.
     pub fn failed(&mut self, changes: Vec<(Row, Option<Vec<u8>>)>, now: Tick) {
         self.in_flight = None;
         self.counts.store_failures += 1;
         self.health = Health::Failed { retry_at: now + limits::LEDGER_RETRY_AFTER };
-        for (row, _) in changes {
-            self.batch.changes.entry(row).or_insert(None);
-        }
-        for awaited in std::mem::take(&mut self.awaited) {
-            let answered = self.overdue > 0;
-            self.overdue = self.overdue.saturating_sub(1);
-            self.give_up(&awaited, answered);
+        self.batch.put_back(changes);
+        for what in [What::Intent, What::Outcome] {
+            while let Some((awaited, answered)) = self.waiting_for(what).pop_through(u64::MAX) {
+                self.give_up(&awaited, answered);
+            }
         }
         // Whoever asks for what is stored waits for another try: an outcome that is called unknown
         // costs a second delivery.
@@ -373,8 +475,7 @@ impl Keeper {
         });
         self.wanted_rows = self.readers.keys().copied().collect();
         self.wanted_rows.sort_unstable();
-        self.wake_all(now);
-        self.check_invariants();
+        self.end_verb(now);
     }
 
     /// Goes on without a record. What was written of it, or would be, goes: nobody was told of it.
@@ -395,11 +496,10 @@ impl Keeper {
 
     /// Those whose patience is over go on without a record; it may come into being all the same.
     pub(super) fn answer_overdue(&mut self, now: Tick) {
-        while let Some(Awaited { live, what, .. }) =
-            self.awaited.get(self.overdue).filter(|one| one.deadline <= now)
-        {
-            let (live, what) = (*live, *what);
-            self.overdue += 1;
+        while let Some((live, what)) = self.until_written.pop_patience(now) {
+            self.without_record(live, what);
+        }
+        while let Some((live, what)) = self.until_durable.pop_patience(now) {
             self.without_record(live, what);
             if what == What::Outcome {
                 self.over_without_record(live);
@@ -409,6 +509,7 @@ impl Keeper {
             self.lookup_deadlines.front().copied().filter(|(deadline, _)| *deadline <= now)
         {
             self.counts.store_failures += 1;
+            self.counts.lookups_failed += 1;
             self.finish_lookup(lookup, now);
         }
     }
@@ -419,7 +520,8 @@ impl Keeper {
         let record = Arc::clone(&live.record);
         let waiters = std::mem::take(&mut live.waiters);
         self.woken.extend(waiters.into_iter().map(|waiter| (waiter, Some(record.clone()))));
-        self.forget_names(&record, id);
+        let names = live.names.clone();
+        self.forget_names(&names, id);
     }
 
     fn without_record(&mut self, id: LiveId, what: What) {
@@ -458,7 +560,7 @@ impl Keeper {
             self.batch.delete(row);
             return self.end_with(id, Some(record));
         }
-        let names = record.names(&self.secret);
+        let names = live.names.clone();
         let holder = transaction.filter(|_| !abandoned);
         let standing = match holder {
             Some(_) => Standing::Attached,
@@ -502,8 +604,15 @@ impl Keeper {
         self.drop_live(id, false);
     }
 
+    /// What each verb ends with.
+    pub(super) fn end_verb(&mut self, now: Tick) {
+        self.wake_all(now);
+        self.batch.note_time(now);
+        self.check_invariants();
+    }
+
     /// Those who waited for the end of a transaction go on.
-    pub(super) fn wake_all(&mut self, now: Tick) {
+    fn wake_all(&mut self, now: Tick) {
         for lookup in std::mem::take(&mut self.unkept_lookups) {
             self.finish_lookup(lookup, now);
         }
@@ -570,8 +679,7 @@ impl Keeper {
                 self.finish_lookup(id, now);
             }
         }
-        self.wake_all(now);
-        self.check_invariants();
+        self.end_verb(now);
     }
 
     pub(super) fn finish_lookup(&mut self, id: LookupId, now: Tick) {

@@ -23,6 +23,8 @@ pub(super) struct Live {
     /// The connection of that one is gone, the work goes on.
     pub abandoned: bool,
     pub record: Arc<Record>,
+    /// What it is found by.
+    pub names: Vec<Key>,
     pub stage: Stage,
     pub level: Level,
     /// It goes on without a record, as the client has too many.
@@ -135,9 +137,11 @@ impl Keeper {
         let Some(key) = record.key else { return self.answer(transaction.holder, Answer::Opened) };
         if let Some(id) = self.names.get(&key).copied() {
             match self.live.get_mut(&id) {
-                // Checkpoint 5: one that is still committing is waited for.
+                // Checkpoint 5: one that is still committing is waited for, as long as a scan may take.
                 Some(live) if live.stage >= Stage::Received => {
-                    return live.waiters.push(Waiter::Open { transaction, record, level });
+                    live.waiters.push(Waiter::Open { transaction, record, level });
+                    let until = now + limits::LEDGER_OPEN_PATIENCE;
+                    return self.impatient.push_back((until, id, transaction));
                 }
                 _ => {
                     self.supersede(id, transaction.holder, now);
@@ -160,6 +164,23 @@ impl Keeper {
                 self.batch.delete(entry.row);
                 self.await_batch(id, super::commit::What::Opened, now);
             }
+        }
+    }
+
+    /// A new transaction has waited long enough for one that is still being committed under its id: that
+    /// one is forgotten. It goes on to its end, and its outcome is not kept.
+    pub(super) fn open_impatient(&mut self, now: Tick) {
+        while let Some((_, id, newer)) = self.impatient.pop_front_if(|(until, ..)| *until <= now) {
+            let Some(live) = self.live.get_mut(&id) else { continue };
+            let is_newer = |waiter: &Waiter| matches!(waiter, Waiter::Open { transaction, .. } if *transaction == newer);
+            let Some(place) = live.waiters.iter().position(is_newer) else { continue };
+            let Waiter::Open { transaction, record, level } = live.waiters.remove(place) else {
+                continue;
+            };
+            live.unkept = true;
+            let names = live.names.clone();
+            self.forget_names(&names, id);
+            self.open(transaction, record, level, now);
         }
     }
 
@@ -279,8 +300,8 @@ impl Keeper {
         self.drop_file(oldest);
         if let Some(live) = self.live.get_mut(&oldest) {
             live.unkept = true;
-            let record = Arc::clone(&live.record);
-            self.forget_names(&record, oldest);
+            let names = live.names.clone();
+            self.forget_names(&names, oldest);
         }
     }
 
@@ -307,6 +328,7 @@ impl Keeper {
         self.lives_made += 1;
         let id = LiveId(self.lives_made);
         self.stamp(&mut record, self.now_s(now));
+        let names = record.names(&self.secret);
         let until = now + limits::LEDGER_TRANSACTION_MAX;
         self.live.insert(
             id,
@@ -314,6 +336,7 @@ impl Keeper {
                 transaction,
                 abandoned: false,
                 record: Arc::new(record),
+                names,
                 stage: Stage::Open,
                 level,
                 unkept: false,
@@ -337,10 +360,15 @@ impl Keeper {
     pub(super) fn replace_record(&mut self, id: LiveId, mut record: Record) {
         let Some(live) = self.live.get_mut(&id) else { return };
         record.partial = live.record.partial;
-        let created_s = live.record.created_s;
+        let older = &live.record;
+        let same_names = (record.key, record.fingerprint, record.recipients.len())
+            == (older.key, older.fingerprint, older.recipients.len());
+        let names = (!same_names).then(|| record.names(&self.secret));
+        let created_s = older.created_s;
         self.stamp(&mut record, created_s);
         if let Some(live) = self.live.get_mut(&id) {
             live.record = Arc::new(record);
+            live.names = names.unwrap_or(std::mem::take(&mut live.names));
         }
     }
 
@@ -399,7 +427,7 @@ impl Keeper {
         self.close_open(id);
         let Some(live) = self.live.remove(&id) else { return };
         self.ends.remove(&(live.until, id));
-        self.forget_names(&live.record, id);
+        self.forget_names(&live.names, id);
         if let Some(transaction) = live.transaction {
             self.leave_connection(transaction.holder, id);
         }
@@ -409,10 +437,10 @@ impl Keeper {
         self.woken.extend(live.waiters.into_iter().map(|waiter| (waiter, None)));
     }
 
-    pub(super) fn forget_names(&mut self, record: &Record, id: LiveId) {
-        for name in record.names(&self.secret) {
-            if self.names.get(&name) == Some(&id) {
-                self.names.remove(&name);
+    pub(super) fn forget_names(&mut self, names: &[Key], id: LiveId) {
+        for name in names {
+            if self.names.get(name) == Some(&id) {
+                self.names.remove(name);
             }
         }
     }

@@ -1,8 +1,9 @@
 //! The keeper of the ledger: what is running, what is stored, what waits for the disk.
 //!
 //! Requests and time go in, [`Effect`]s come out; the store is driven by [`Keeper::take_work`],
-//! [`Keeper::found`] and [`Keeper::committed`]. There is one commit in flight, and whatever is asked
-//! meanwhile is the next one: a slow disk makes groups larger and nothing else slower. Whatever the
+//! [`Keeper::found`], [`Keeper::written`] and [`Keeper::committed`]. One group is in flight, and whatever
+//! is asked meanwhile is the next one: a slow disk makes groups larger and nothing else slower. An intent
+//! waits until it is written, an outcome until it is durable; what nobody waits for rides along. Whatever the
 //! disk does, each request is answered: after [`Settings::answer_timeout`] without a record.
 //!
 //! `live` has the transactions that are not at their end, and takes one from another connection;
@@ -26,7 +27,7 @@ use super::request::{Answer, Holder, Level, Request, Transaction};
 use super::rules::Recalled;
 use crate::limits;
 use crate::now::Tick;
-use commit::{Awaited, Batch, Lookup, LookupId};
+use commit::{Batch, Lookup, LookupId, Waiting};
 use live::{Live, LiveId, Waiter};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -61,15 +62,19 @@ pub struct Keeper {
     unkept_lookups: Vec<LookupId>,
     /// Those who waited for the end of a transaction that is over.
     woken: Vec<(Waiter, Option<Arc<Record>>)>,
+    /// Until when a new transaction waits for a live one with its id, the first to end in front.
+    impatient: VecDeque<(Tick, LiveId, Transaction)>,
     /// When a live transaction is given up.
     ends: BTreeSet<(Tick, LiveId)>,
     next_row: Row,
     batch: Batch,
     in_flight: Option<Batch>,
-    /// Who waits for a batch, in the order in which they asked.
-    awaited: VecDeque<Awaited>,
-    /// So many in front of `awaited` were answered already.
-    overdue: usize,
+    /// Since when something is written that is not durable.
+    unsynced_since: Option<Tick>,
+    /// Who waits until a batch is written.
+    until_written: Waiting,
+    /// Who waits until it is durable.
+    until_durable: Waiting,
     lookups: Map<LookupId, Lookup>,
     lookups_made: u64,
     /// Look-ups in the order of their deadlines; some are over already.
@@ -115,13 +120,15 @@ pub enum Effect {
     File(FileJob),
 }
 
-/// What the store shall do: first the reads, then all changes in one durable commit.
+/// What the store shall do: first the reads, then all changes at once, then make them durable.
 #[derive(Debug, Default)]
 pub struct Work {
     /// Rows to be read.
     pub reads: Vec<Row>,
-    /// Rows to be written; `None` deletes.
+    /// Rows to be written; `None` deletes. [`Keeper::written`] when they are.
     pub changes: Vec<(Row, Option<Vec<u8>>)>,
+    /// They are to be made durable now, and with them what was written before.
+    pub sync: bool,
 }
 
 /// Whether the store can be used.
@@ -150,6 +157,8 @@ pub struct LedgerCounts {
     /// Copies handed on again though an earlier try may have delivered them; a next hop that offers
     /// RESUME is asked first.
     pub unknown_redelivered: u64,
+    /// Look-ups whose records could not be read in time.
+    pub lookups_failed: u64,
     /// Transactions taken by a newer connection.
     pub taken_over: u64,
     /// Records made durable.
@@ -250,12 +259,14 @@ impl Keeper {
             files: Map::default(),
             unkept_lookups: Vec::new(),
             woken: Vec::new(),
+            impatient: VecDeque::new(),
             ends: BTreeSet::new(),
             next_row: 1,
             batch: Batch::default(),
             in_flight: None,
-            awaited: VecDeque::new(),
-            overdue: 0,
+            unsynced_since: None,
+            until_written: Waiting::default(),
+            until_durable: Waiting::default(),
             lookups: Map::default(),
             lookups_made: 0,
             lookup_deadlines: VecDeque::new(),
@@ -295,8 +306,7 @@ impl Keeper {
             Request::Quit { holder } => self.quit(holder, now),
             Request::Gone { holder } => self.gone(holder, now),
         }
-        self.wake_all(now);
-        self.check_invariants();
+        self.end_verb(now);
     }
 
     /// The next thing to be done by the driver.
@@ -306,19 +316,20 @@ impl Keeper {
 
     /// When [`Keeper::timed_out`] is due.
     pub fn deadline(&self) -> Option<Tick> {
-        let written = self.awaited.get(self.overdue).map(|one| one.deadline);
         let read = self.lookup_deadlines.front().map(|(deadline, _)| *deadline);
         let ended = self.ends.first().map(|(end, _)| *end);
-        [written, read, ended, self.expiry_due()].into_iter().flatten().min()
+        let opened = self.impatient.front().map(|(until, ..)| *until);
+        let written = [self.until_written.deadline(), self.until_durable.deadline()];
+        [read, ended, opened, self.expiry_due()].into_iter().chain(written).flatten().min()
     }
 
     /// Answers what has waited too long, and lets go what has expired: a bounded number of steps.
     pub fn timed_out(&mut self, now: Tick) {
         self.answer_overdue(now);
+        self.open_impatient(now);
         self.end_overdue_lives(now);
         self.expire(now);
-        self.wake_all(now);
-        self.check_invariants();
+        self.end_verb(now);
     }
 
     /// What was counted, and what is so now.
@@ -551,7 +562,8 @@ impl Keeper {
     }
 
     fn check_invariants(&self) {
-        debug_assert!(self.overdue <= self.awaited.len());
+        self.until_written.check_invariants();
+        self.until_durable.check_invariants();
         debug_assert!(self.live.len() >= self.names.values().collect::<BTreeSet<_>>().len());
         debug_assert!(self.kept_octets <= self.settings.partial_octets);
     }

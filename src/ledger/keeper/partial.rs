@@ -113,6 +113,7 @@ impl Keeper {
         record.phase = Phase::Open;
         record.partial = Some(Partial::default());
         self.put_record(id);
+        self.batch.urgent = true;
         if let Some(row) = self.live.get(&id).and_then(|live| live.row) {
             self.files.insert(row, id);
         }
@@ -210,8 +211,7 @@ impl Keeper {
                 }
             }
         }
-        self.wake_all(now);
-        self.check_invariants();
+        self.end_verb(now);
     }
 
     fn synced(&mut self, row: Row, partial: Partial, done: bool, now: Tick) {
@@ -232,6 +232,7 @@ impl Keeper {
         };
         Arc::make_mut(&mut live.record).partial = Some(partial);
         self.put_record(id);
+        self.batch.urgent = true;
         for lookup in waiting {
             self.finish_lookup(lookup, now);
         }

@@ -39,6 +39,7 @@ pub(super) struct Client {
 struct Doubt {
     crashes: u64,
     disk_troubles: u64,
+    disk_given_up: u64,
     /// Outcomes of the message that were durable.
     outcomes: usize,
     /// Its own was durable when the next one sent its end mark.
@@ -168,11 +169,14 @@ impl Client {
     }
 
     /// The try after one that is in doubt has come to its end: it may have delivered again if the process
-    /// died before the outcome of the other one was durable, or the disk failed to write or find it.
+    /// died, or the disk failed, before the outcome of the other one was durable; or if the disk was given
+    /// up, so that what is durable counts for nothing. A disk that fails at anything else is no excuse.
     fn settle_doubt(&mut self, world: &World) {
         let Some(doubt) = self.older_doubt.take() else { return };
-        let died = world.crashes() != doubt.crashes && !doubt.was_durable;
-        if (died || world.disk_troubles() != doubt.disk_troubles)
+        let died = world.crashes() != doubt.crashes;
+        let unwritten = died || world.disk_troubles() != doubt.disk_troubles;
+        let given_up = world.disk_given_up() != doubt.disk_given_up;
+        if (unwritten && !doubt.was_durable || given_up)
             && let Some(mail) = self.sent.last_mut()
         {
             mail.excuses += 1;
@@ -250,6 +254,7 @@ impl Client {
         self.began = Doubt {
             crashes: world.crashes(),
             disk_troubles: world.disk_troubles(),
+            disk_given_up: world.disk_given_up(),
             outcomes: digest.map_or(0, |digest| world.durable_outcomes(digest)),
             was_durable: false,
         };

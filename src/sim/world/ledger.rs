@@ -18,8 +18,9 @@ pub(super) struct Ledger {
     disk: Disk,
     /// The disk is at this; its end is an event.
     work: Option<Work>,
-    /// Troubles with the disk that processes had which are dead.
+    /// Troubles with the disk that processes had which are dead, and how often it was given up.
     troubles_before: u64,
+    given_up_before: u64,
 }
 
 /// The server's secret outlives its crashes.
@@ -32,6 +33,11 @@ fn troubles(keeper: &Keeper) -> u64 {
     counts.unrecorded + counts.store_failures
 }
 
+fn given_up(keeper: &Keeper) -> u64 {
+    let counts = keeper.figures().counts;
+    counts.unrecorded + counts.lookups_failed
+}
+
 impl World {
     /// Gives the world a ledger whose disk is empty.
     pub fn keep_ledger(&mut self) {
@@ -39,11 +45,13 @@ impl World {
         let keeper = Keeper::new(Settings::default(), secret(), self.epoch_s());
         let (secret, rules) = (Rc::new(secret()), Rc::new(Cell::new(1)));
         self.shared.ledger = Some(LedgerLine { line: 0, secret, rules });
-        self.ledger = Some(Ledger { keeper, disk, work: None, troubles_before: 0 });
+        self.ledger =
+            Some(Ledger { keeper, disk, work: None, troubles_before: 0, given_up_before: 0 });
     }
 
-    /// The process dies and is started again: what it knew is gone, what is durable is not. What it was
-    /// writing is there or not; content that was not synced may be torn anywhere.
+    /// The process dies and is started again: what it knew is gone, what it has written is not. Half of
+    /// the times the power fails, too: what was written and not synced is there up to some group. Content
+    /// that was not synced may be torn anywhere.
     pub fn crash(&mut self) {
         self.crashes += 1;
         self.forget_process();
@@ -52,12 +60,14 @@ impl World {
         self.shared.board = relay.board();
         self.relay = relay;
         let epoch_s = self.epoch_s();
-        if let Some(Ledger { keeper, disk, work, troubles_before }) = &mut self.ledger {
+        if let Some(Ledger { keeper, disk, work, troubles_before, given_up_before }) =
+            &mut self.ledger
+        {
             *troubles_before += troubles(keeper);
-            if let Some(work) = work.take()
-                && self.chance.bool()
-            {
-                disk.commit(work);
+            *given_up_before += given_up(keeper);
+            *work = None;
+            if self.chance.bool() {
+                disk.lose_power(&mut self.chance);
             }
             disk.tear(&mut self.chance);
             *keeper = Keeper::new(Settings::default(), secret(), epoch_s);
@@ -117,6 +127,12 @@ impl World {
         self.ledger.as_ref().map_or(0, |one| one.troubles_before + troubles(&one.keeper))
     }
 
+    /// How often the disk was not waited for any longer: something that was stored was not read, or an
+    /// outcome was told as one that is not, and is not kept though it may have become durable.
+    pub fn disk_given_up(&self) -> u64 {
+        self.ledger.as_ref().map_or(0, |one| one.given_up_before + given_up(&one.keeper))
+    }
+
     /// How many outcomes of messages with this content are durable.
     pub fn durable_outcomes(&self, digest: ContentDigest) -> usize {
         let Some(ledger) = &self.ledger else { return 0 };
@@ -124,8 +140,8 @@ impl World {
             record.outcome().is_some()
                 && record.content.is_some_and(|content| content.digest == digest)
         };
-        let rows = ledger.disk.rows();
-        rows.filter(|(_, octets)| Record::decode(octets).is_ok_and(is_it)).count()
+        let rows = ledger.disk.durable_rows();
+        rows.filter(|octets| Record::decode(octets).is_ok_and(is_it)).count()
     }
 
     pub(super) fn ask_ledger(&mut self, id: ClientId, request: Request) {
@@ -175,13 +191,15 @@ impl World {
                     }
                 }
             } else if let (None, Some(next)) = (&work, keeper.take_work(now)) {
+                let sync = next.sync;
                 *work = Some(next);
+                self.disk_begins();
                 match self.faults.disk_us_max {
-                    0 => self.disk_done(),
-                    most => {
+                    most if sync && most > 0 => {
                         let due = now + self.drawn_up_to(most);
                         self.schedule(due, Event::DiskDone);
                     }
+                    _ => self.disk_done(),
                 }
             } else {
                 return;
@@ -189,24 +207,30 @@ impl World {
         }
     }
 
-    /// The disk is done with its work, or has failed at it; then all of it is there, or nothing.
+    /// The disk reads and writes: at once, as the system keeps it in memory.
+    fn disk_begins(&mut self) {
+        let now = self.now;
+        let Some(Ledger { keeper, disk, work: Some(work), .. }) = &mut self.ledger else { return };
+        for row in &work.reads {
+            keeper.found(*row, disk.read(*row).as_deref(), now);
+        }
+        disk.write(&work.changes);
+        keeper.written(now);
+    }
+
+    /// The disk is done with its work, or has failed at it: what was written is there or not, all of it.
     pub(super) fn disk_done(&mut self) {
         let (now, fails) = (self.now, self.happens(self.faults.disk_fails));
         let Some(Ledger { keeper, disk, work, .. }) = &mut self.ledger else { return };
         let Some(work) = work.take() else { return };
-        if fails {
-            let changes = work.changes.clone();
-            if self.chance.bool() {
-                disk.commit(work);
+        match fails {
+            true => keeper.failed(work.changes, now),
+            false => {
+                if work.sync {
+                    disk.sync();
+                }
+                keeper.committed(work.changes.len(), now);
             }
-            keeper.failed(changes, now);
-        } else {
-            let (read, records) = (disk.read(&work), work.changes.len());
-            disk.commit(work);
-            for (row, octets) in read {
-                keeper.found(row, octets.as_deref(), now);
-            }
-            keeper.committed(records, now);
         }
         self.drain_ledger();
     }

@@ -1,12 +1,19 @@
 //! The ledger with its threads and a real disk: restarts, kills, damage, and disks that fail.
 
 use super::store::Change;
+use super::threads::REQUESTS_A_STEP;
 use super::*;
+use crate::ledger::{Begun, Row};
 use crate::ledger::{
     CopyState, Form, Identity, Key, Level, Outcome, Phase, Recalled, Told, Transaction, sample,
 };
+use crate::limits;
 use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A ledger with one line, asked as a shard would.
 struct Asker {
@@ -279,10 +286,8 @@ fn a_84_a_file_that_was_cut_starts_again() {
     let folder = memory_folder();
     let file = settled_file(&folder.path().join("good"));
     for part in 0..100 {
-        eprintln!(
-            "YYY {part} {}",
-            after_damage(&folder.path().join("bad"), &file[..file.len() * part / 100])
-        );
+        // Whatever is left of it, it starts, and what comes later finds its place.
+        after_damage(&folder.path().join("bad"), &file[..file.len() * part / 100]);
     }
     for zeros in [1, 4096, 10_000] {
         let longer = [&file[..], &vec![0; zeros]].concat();
@@ -382,7 +387,9 @@ fn a_85_a_disk_that_fails_stops_no_mail() {
         faults.set(fault);
         for id in 10..20 {
             assert_eq!(asker.open(id), Answer::Opened);
-            assert_eq!(asker.begin(id), Answer::Begun(Begun::GoOn { recorded: false }));
+            // An intent is written and not waited for longer.
+            let recorded = fault == DiskFault::SyncFails && id == 10;
+            assert_eq!(asker.begin(id), Answer::Begun(Begun::GoOn { recorded }), "{fault:?}");
             assert_eq!(asker.commit(id), Answer::Committed { recorded: false }, "{fault:?}");
         }
         assert!(!asker.ledger.handle().report().figures.store_works);
@@ -431,6 +438,37 @@ fn a_85_a_disk_that_fails_at_the_start_is_tried_again() {
     for id in (0..10).chain([11, 12]) {
         assert_eq!(asker.recall(id).offset(), 17, "{id}");
     }
+}
+
+// a front that hangs is not waited for: who asks is answered at once, and it is said.
+#[test]
+fn a_85_a_deaf_ledger_stops_no_mail() {
+    let folder = tempfile::tempdir().unwrap();
+    let deaf_after = Duration::from_millis(700);
+    let settings = LedgerSettings { deaf_after, ..settings(folder.path()) };
+    let faults = settings.faults.clone();
+    let asker = Asker::start(settings);
+    asker.whole(1);
+    faults.set(DiskFault::Deaf);
+    let until = Instant::now() + PATIENCE;
+    while !asker.line.is_deaf() {
+        assert!(Instant::now() < until, "it is found to be deaf");
+        thread::yield_now();
+    }
+    assert_eq!(asker.open(2), Answer::Opened);
+    let (transaction, record) = (asker.transaction(2), Box::new(asker.record(2)));
+    let begin = Request::Begin { transaction, record, look_up: true, gone: false };
+    let at_once = asker.line.ask(begin);
+    assert_eq!(at_once, Some(Answer::Begun(Begun::GoOn { recorded: false })));
+    let report = asker.ledger.handle().report();
+    assert!(report.refused >= 2 && !report.figures.store_works);
+    faults.set(DiskFault::None);
+    while asker.line.is_deaf() {
+        assert!(Instant::now() < until, "it answers again");
+        thread::yield_now();
+    }
+    asker.whole(3);
+    assert_eq!(asker.recall(1).offset(), 17);
 }
 
 // A line that is full, and a ledger that has ended: answered at once, without a record.
@@ -551,7 +589,7 @@ fn victim() {
 
 fn start_victim(folder: &Path, crash: &str) -> std::process::Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "control::ledger::tests::victim", "--test-threads", "1"])
+        .args(["--exact", "durable::tests::victim", "--test-threads", "1"])
         .env("POSTERN_LEDGER_VICTIM", folder)
         .env("POSTERN_CRASH", crash)
         .stdout(Stdio::null())

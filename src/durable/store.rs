@@ -1,12 +1,14 @@
-//! The store: rows of octets in one file of an embedded database (docs/ledger-store.md says why this
-//! one), and what is done when the file is not what it should be.
+//! The store: rows of octets in a file of an embedded database (docs/ledger-store.md says why this one)
+//! behind a journal, and what is done when a file is not what it should be.
 //!
-//! A row is a record's number and its octets. A commit is durable when it returns: one sync. After a
-//! pause it is followed by one that also writes the allocator's state, so that a process killed at rest
-//! leaves nothing to be repaired.
+//! A row is a record's number and its octets. What is written outlives the process, what is synced the
+//! machine. When the journal is long, and after a pause, its changes are carried over into the database,
+//! with the state of its allocator, so that a process killed at any time leaves nothing to be repaired.
 
 use super::disk::{Disk, FaultSwitch};
+use super::journal::{Carried, Journal};
 use crate::ledger::Row;
+use crate::limits::LEDGER_JOURNAL_OCTETS;
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata,
     StorageError, TableDefinition, TableHandle,
@@ -17,15 +19,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The open file.
+/// The open files.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
     faults: FaultSwitch,
     /// `None` after a failure, until it is opened again.
     database: Option<Database>,
-    /// A repair would be needed if the process died now.
-    unsettled: bool,
+    journal: Option<Journal>,
     /// Something in it could not be made sense of: it is copied before the next commit.
     damaged: bool,
     /// Where a damaged file was put aside.
@@ -59,7 +60,7 @@ pub enum OpenError {
     },
 }
 
-/// The store has failed: it is closed, and the next commit opens it again.
+/// The store has failed: it is closed, and the next write opens it again.
 #[derive(Debug, thiserror::Error)]
 #[error("the ledger's store has failed: {0}")]
 pub struct StoreFault(pub(super) Box<dyn std::error::Error + Send + Sync>);
@@ -67,15 +68,22 @@ pub struct StoreFault(pub(super) Box<dyn std::error::Error + Send + Sync>);
 /// A change of one row; `None` deletes.
 pub type Change = (Row, Option<Vec<u8>>);
 
-/// The file's name.
+/// The database's name.
 const NAME: &str = "ledger.redb";
+
+/// The journal's name.
+const JOURNAL_NAME: &str = "ledger.journal";
 
 const ROWS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("records");
 const FORMAT: TableDefinition<'static, &str, u64> = TableDefinition::new("format");
 
 /// The format that is written, and the newest that is read: what the rows mean. Their octets have
 /// versions of their own.
-const FORMAT_VERSION: u64 = 1;
+const FORMAT_VERSION: u64 = 2;
+
+/// Where [`FORMAT`] has the version, and the last generation of the journal that was carried over.
+const VERSION: &str = "version";
+const GENERATION: &str = "journal";
 
 /// What the file begins with; the library's documentation has it.
 const MAGIC: &[u8] = b"redb";
@@ -102,11 +110,10 @@ impl Store {
         Ok(store)
     }
 
-    /// A store that could not be opened: each commit tries again.
+    /// A store that could not be opened: each write tries again.
     pub fn closed(folder: &Path, faults: FaultSwitch) -> Store {
         let path = folder.join(NAME);
-        let (unsettled, damaged) = (false, false);
-        Store { path, faults, database: None, unsettled, damaged, set_aside: None }
+        Store { path, faults, database: None, journal: None, damaged: false, set_aside: None }
     }
 
     /// Where a damaged file was put aside, if one was.
@@ -119,6 +126,7 @@ impl Store {
         &mut self,
         mut then: impl FnMut(Row, &[u8]) -> Result<(), E>,
     ) -> Result<Result<(), E>, StoreFault> {
+        self.settle()?;
         let mut broken = Ok(());
         let mut last = None;
         let read = self.guarded(|database| {
@@ -155,6 +163,9 @@ impl Store {
 
     /// Reads one row.
     pub fn read(&mut self, row: Row) -> Result<Option<Vec<u8>>, StoreFault> {
+        if let Some(change) = self.journal.as_ref().and_then(|journal| journal.change(row)) {
+            return Ok(change.clone());
+        }
         self.guarded(|database| {
             let rows = database.begin_read()?.open_table(ROWS)?;
             Ok(rows.get(row)?.map(|octets| octets.value().to_vec()))
@@ -167,6 +178,7 @@ impl Store {
         begin: Row,
         count: usize,
     ) -> Result<(Vec<Vec<u8>>, Option<Row>), StoreFault> {
+        self.settle()?;
         self.guarded(|database| {
             let rows = database.begin_read()?.open_table(ROWS)?;
             let mut some = Vec::new();
@@ -181,39 +193,52 @@ impl Store {
         })
     }
 
-    /// Makes changes durable, all or none. Without changes it is a test of the store. After a failure
-    /// the file is opened again first.
-    pub fn commit(&mut self, changes: &[Change]) -> Result<(), StoreFault> {
-        if self.database.is_none() && !self.damaged {
-            self.reopen().map_err(|error| StoreFault(error.into()))?;
+    /// Writes changes, all or none: they outlive the process. Without changes it is a test of the store.
+    /// After a failure the files are opened again first.
+    pub fn write(&mut self, changes: &[Change]) -> Result<(), StoreFault> {
+        if self.journal.is_none() {
+            self.open_again()?;
         }
-        self.unsettled = true;
-        match self.guarded(|database| write(database, changes, false)) {
-            Err(_) if self.damaged => {
-                self.salvage()?;
-                self.guarded(|database| write(database, changes, false))
-            }
-            done => done,
+        if self.journal.as_ref().is_some_and(|one| one.octets() >= LEDGER_JOURNAL_OCTETS) {
+            self.settle()?;
         }
+        self.journaled(|journal| journal.write(changes))
     }
 
-    /// After a pause: leaves nothing to be repaired if the process dies now.
+    /// Makes durable what was written.
+    pub fn sync(&mut self) -> Result<(), StoreFault> {
+        self.journaled(|journal| journal.sync())
+    }
+
+    /// Makes changes durable, all or none.
+    pub fn commit(&mut self, changes: &[Change]) -> Result<(), StoreFault> {
+        self.write(changes)?;
+        self.sync()
+    }
+
+    /// Carries the journal over into the database, durably.
     pub fn settle(&mut self) -> Result<(), StoreFault> {
-        if !self.unsettled || self.database.is_none() {
+        if !self.is_unsettled() {
             return Ok(());
         }
-        self.unsettled = false;
-        self.guarded(|database| write(database, &[], true))
+        self.carry_over().or_else(|fault| {
+            if !self.damaged {
+                return Err(fault);
+            }
+            self.open_again()?;
+            self.carry_over()
+        })
     }
 
     /// Whether [`Store::settle`] has something to do.
     pub fn is_unsettled(&self) -> bool {
-        self.unsettled && self.database.is_some()
+        self.journal.as_ref().is_some_and(|journal| journal.octets() > 0)
     }
 
     /// How many rows there are, and the octets of the file.
     pub fn size(&mut self) -> Result<(u64, u64), StoreFault> {
         let file_octets = fs::metadata(&self.path).map_or(0, |meta| meta.len());
+        self.settle()?;
         let rows =
             self.guarded(|database| Ok(database.begin_read()?.open_table(ROWS)?.len()?))?;
         Ok((rows, file_octets))
@@ -221,6 +246,7 @@ impl Store {
 
     /// Gives room back to the file system.
     pub fn compact(&mut self) -> Result<(), StoreFault> {
+        self.settle()?;
         match self.database.as_mut().map(Database::compact) {
             None | Some(Ok(_)) => Ok(()),
             Some(Err(error)) => Err(StoreFault(error.into())),
@@ -229,20 +255,59 @@ impl Store {
 
     // ---- the file ---------------------------------------------------------------------------
 
-    /// Opens the file again, whatever happened to it before.
+    /// Opens the files again, whatever happened to them before.
     pub fn reopen(&mut self) -> Result<(), OpenError> {
         self.close();
         self.check_owner()?;
         match catch_unwind(AssertUnwindSafe(|| self.open_file(&self.path))) {
             Ok(Ok(database)) => {
                 self.database = Some(database);
-                self.check_format()
+                self.check_format()?;
             }
-            Ok(Err(Opening::Error(error))) => Err(error),
+            Ok(Err(Opening::Error(error))) => return Err(error),
             // the file is damaged where the library cannot do without. Mail does not wait for
             // somebody to repair it.
-            Ok(Err(Opening::Damaged)) | Err(_) => self.begin_anew(),
+            Ok(Err(Opening::Damaged)) | Err(_) => self.begin_anew()?,
         }
+        self.open_journal()
+    }
+
+    fn open_again(&mut self) -> Result<(), StoreFault> {
+        match self.damaged {
+            true => self.salvage(),
+            false => self.reopen().map_err(|error| StoreFault(error.into())),
+        }
+    }
+
+    fn open_journal(&mut self) -> Result<(), OpenError> {
+        let path = self.path.with_file_name(JOURNAL_NAME);
+        let carried = self.guarded(|database| {
+            let read = database.begin_read()?;
+            let generation = read.open_table(FORMAT)?.get(GENERATION)?.map(|value| value.value());
+            let rows = read.open_table(ROWS)?;
+            let highest = rows.last()?.map(|(row, _)| row.value());
+            Ok(Carried {
+                generation: generation.unwrap_or_default(),
+                highest: highest.unwrap_or_default(),
+            })
+        });
+        let carried = carried.map_err(|fault| disk_error(&path, io::Error::other(fault)))?;
+        let disk = self.open_disk(&path);
+        let journal = disk.and_then(|disk| {
+            Journal::open(disk, carried).map_err(|error| disk_error(&path, error))
+        });
+        match journal {
+            Ok(Some(journal)) => self.journal = Some(journal),
+            Ok(None) => {
+                self.close();
+                return Err(OpenError::Foreign(path));
+            }
+            Err(error) => {
+                self.close();
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// A file that is no database at all is not touched.
@@ -263,19 +328,22 @@ impl Store {
         }
     }
 
-    fn open_file(&self, path: &Path) -> Result<Database, Opening> {
-        let options =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        let disk = options.and_then(|file| {
-            let disk = Disk::new(file, self.faults.clone())?;
-            disk.whole_pages()?;
-            Ok(disk)
+    fn open_disk(&self, path: &Path) -> Result<Disk, OpenError> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path);
+        let disk = file.and_then(|file| {
+            self.faults.check_write()?;
+            Disk::new(file, self.faults.clone())
         });
-        let disk = disk.map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => Opening::Error(OpenError::InUse(path.into())),
-            _ => Opening::Error(disk_error(path, error)),
-        })?;
-        self.faults.check_write().map_err(|error| Opening::Error(disk_error(path, error)))?;
+        disk.map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::InUse(path.into()),
+            _ => disk_error(path, error),
+        })
+    }
+
+    fn open_file(&self, path: &Path) -> Result<Database, Opening> {
+        let disk = self.open_disk(path).map_err(Opening::Error)?;
+        disk.whole_pages().map_err(|error| Opening::Error(disk_error(path, error)))?;
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE_OCTETS);
         builder.create_with_backend(disk).map_err(|error| match error {
@@ -302,20 +370,22 @@ impl Store {
             let mut tables = read.list_tables()?;
             if !tables.any(|table| table.name() == FORMAT.name()) {
                 return Ok(match read.list_tables()?.next() {
-                    None => Format::Empty,
+                    None => Format::ToBeMade,
                     Some(_) => Format::Foreign,
                 });
             }
-            let version = read.open_table(FORMAT)?.get("version")?.map(|value| value.value());
+            let version = read.open_table(FORMAT)?.get(VERSION)?.map(|value| value.value());
             Ok(match version {
                 Some(version) if version > FORMAT_VERSION => Format::Newer(version),
+                // The first one had no journal.
+                Some(version) if version < FORMAT_VERSION => Format::ToBeMade,
                 Some(_) => Format::Ours,
                 None => Format::Foreign,
             })
         });
         match found {
             Ok(Format::Ours) => Ok(()),
-            Ok(Format::Empty) => self
+            Ok(Format::ToBeMade) => self
                 .guarded(write_format)
                 .map_err(|fault| disk_error(&path, io::Error::other(fault))),
             Ok(Format::Foreign) => {
@@ -362,7 +432,7 @@ impl Store {
         let _ = fs::remove_file(&fresh);
         let from = match catch_unwind(AssertUnwindSafe(|| self.open_file(&self.path))) {
             Ok(Ok(from)) => from,
-            _ => return self.begin_anew().map_err(fault),
+            _ => return self.begin_anew().and_then(|()| self.open_journal()).map_err(fault),
         };
         let to = self.open_file(&fresh).map_err(|_| StoreFault("no room for a copy".into()))?;
         write_format(&to).map_err(|error| StoreFault(error.into()))?;
@@ -398,7 +468,32 @@ impl Store {
         Err(fault)
     }
 
+    /// Does something with the journal. A failure closes the store.
+    fn journaled(
+        &mut self,
+        work: impl FnOnce(&mut Journal) -> io::Result<()>,
+    ) -> Result<(), StoreFault> {
+        let Some(journal) = &mut self.journal else {
+            return Err(StoreFault("it is closed".into()));
+        };
+        work(journal).map_err(|error| {
+            self.close();
+            StoreFault(error.into())
+        })
+    }
+
+    fn carry_over(&mut self) -> Result<(), StoreFault> {
+        let Some(mut journal) = self.journal.take() else {
+            return Err(StoreFault("it is closed".into()));
+        };
+        self.guarded(|database| carry_over(database, &journal))?;
+        journal.begin_next();
+        self.journal = Some(journal);
+        Ok(())
+    }
+
     fn close(&mut self) {
+        self.journal = None;
         if let Some(database) = self.database.take() {
             close(database);
         }
@@ -422,7 +517,7 @@ enum Opening {
 }
 
 enum Format {
-    Empty,
+    ToBeMade,
     Ours,
     Foreign,
     Newer(u64),
@@ -434,21 +529,34 @@ fn disk_error(path: &Path, error: io::Error) -> OpenError {
 
 fn write_format(database: &Database) -> Result<(), redb::Error> {
     let write = database.begin_write()?;
-    write.open_table(FORMAT)?.insert("version", FORMAT_VERSION)?;
+    write.open_table(FORMAT)?.insert(VERSION, FORMAT_VERSION)?;
     write.open_table(ROWS)?;
     Ok(write.commit()?)
 }
 
-fn write(database: &Database, changes: &[Change], settle: bool) -> Result<(), redb::Error> {
+/// One transaction; with the allocator's state, so that it need not be found out by the next start.
+fn carry_over(database: &Database, journal: &Journal) -> Result<(), redb::Error> {
     let mut write = database.begin_write()?;
-    write.set_quick_repair(settle);
+    write.set_quick_repair(true);
     {
         let mut rows = write.open_table(ROWS)?;
-        for (row, change) in changes {
+        for (row, change) in journal.changes() {
             match change {
-                Some(octets) => drop(rows.insert(row, octets.as_slice())?),
+                Some(octets) => drop(rows.insert(row, octets)?),
                 None => drop(rows.remove(row)?),
             }
+        }
+        write.open_table(FORMAT)?.insert(GENERATION, journal.generation())?;
+    }
+    Ok(write.commit()?)
+}
+
+fn put(database: &Database, step: Vec<(Row, Vec<u8>)>) -> Result<(), redb::Error> {
+    let write = database.begin_write()?;
+    {
+        let mut rows = write.open_table(ROWS)?;
+        for (row, octets) in step {
+            rows.insert(row, octets.as_slice())?;
         }
     }
     Ok(write.commit()?)
@@ -464,15 +572,14 @@ fn copy(
 ) -> Result<(), redb::Error> {
     let rows = from.begin_read()?.open_table(ROWS)?;
     let mut step = Vec::new();
-    let put = |step: &mut Vec<Change>| write(to, &std::mem::take(step), false);
     let mut range = rows.range(above.map_or(0, |above| above + 1)..)?;
     loop {
         let next = if above.is_none() { range.next() } else { range.next_back() };
-        let Some(Ok((row, octets))) = next else { return put(&mut step) };
+        let Some(Ok((row, octets))) = next else { return put(to, step) };
         *reached = Some(row.value());
-        step.push((row.value(), Some(octets.value().to_vec())));
+        step.push((row.value(), octets.value().to_vec()));
         if step.len() >= COPY_STEP {
-            put(&mut step)?;
+            put(to, std::mem::take(&mut step))?;
         }
     }
 }

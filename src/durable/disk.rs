@@ -31,8 +31,11 @@ pub enum DiskFault {
     ReadOnly,
     /// Syncs fail with EIO, after what was written may or may not be there.
     SyncFails,
-    /// Syncs wait until the switch is set to something else.
+    /// Writes and syncs wait until the switch is set to something else.
     Stalled,
+    /// The disk works; but the thread that takes questions hangs until the switch is set to something
+    /// else.
+    Deaf,
 }
 
 impl FaultSwitch {
@@ -47,6 +50,9 @@ impl FaultSwitch {
 
     /// Whether something may be written.
     pub(super) fn check_write(&self) -> io::Result<()> {
+        while self.is(DiskFault::Stalled) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         if self.is(DiskFault::Full) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -56,14 +62,18 @@ impl FaultSwitch {
         }
     }
 
-    /// Whether something may be made durable.
-    pub(super) fn check_sync(&self) -> io::Result<()> {
-        while self.is(DiskFault::Stalled) {
+    pub(super) fn wait_while_deaf(&self) {
+        while self.is(DiskFault::Deaf) {
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Whether something may be made durable.
+    pub(super) fn check_sync(&self) -> io::Result<()> {
+        self.check_write()?;
         match self.is(DiskFault::SyncFails) {
             true => Err(io::Error::other("the disk fails, as a test wants it")),
-            false => self.check_write(),
+            false => Ok(()),
         }
     }
 }
@@ -77,9 +87,7 @@ impl Disk {
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
-}
 
-impl Disk {
     /// Fills up a last page of which only a part is there, as the store refuses such a file.
     pub fn whole_pages(&self) -> io::Result<()> {
         let len = self.file.metadata()?.len();

@@ -1,0 +1,234 @@
+//! The record of outcomes with its disk: the threads around the keeper, the files below it, and the
+//! lines by which shards ask.
+//!
+//! ```text
+//! shard ──▶ Line ──▶ front ──▶ Keeper ◀──▶ store thread ──▶ journal ──▶ database
+//!   ▲                            │  ◀──▶ files thread ──▶ content in part
+//!   └───────── deliver ◀─────────┘
+//! ```
+//!
+//! The rules are those of [`crate::ledger`], which touches nothing; here is what touches the system. It
+//! stands beside the shards, below those who look at it: it knows neither sessions nor connections.
+
+mod crash;
+mod disk;
+mod files;
+mod journal;
+mod line;
+mod secret;
+pub mod store;
+#[cfg(test)]
+mod tests;
+mod threads;
+
+pub use crash::CrashPoint;
+pub use disk::{DiskFault, FaultSwitch};
+pub use line::Line;
+
+use crate::ledger::{
+    Answer, Holder, Keeper, LedgerFigures, Opened, Record, Request, Secret, Settings, Unreadable,
+};
+use crate::limits::LEDGER_DEAF_AFTER;
+use files::Files;
+use hdrhistogram::Histogram;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use store::{OpenError, Store};
+use threads::{Clock, Inspection, LoadError, Shared, load};
+
+/// The running ledger. When it is dropped, what waits is made durable, and its threads end.
+#[derive(Debug)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+    requests: Sender<Request>,
+    secret: Secret,
+    opened: Opened,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// The way to the ledger for those who look at it.
+#[derive(Clone, Debug)]
+pub struct LedgerHandle {
+    shared: Arc<Shared>,
+}
+
+/// What a ledger is made of.
+#[derive(Clone, Debug)]
+pub struct LedgerSettings {
+    /// The folder of its files.
+    pub folder: PathBuf,
+    /// What may be chosen.
+    pub keeper: Settings,
+    /// Makes the disk fail, for tests.
+    pub faults: FaultSwitch,
+    /// After so long without a move it counts as deaf.
+    pub deaf_after: Duration,
+}
+
+/// Why a ledger does not start. A disk that cannot be written now is no reason: mail goes on without
+/// records until it can.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The store is not ours to write.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// A record is of a newer version.
+    #[error("a record of {0} cannot be read: {1}; start the newer version, or move it away")]
+    Newer(PathBuf, Unreadable),
+    /// The secret is no secret.
+    #[error("{0} is not 32 octets long; it is the secret of the ledger beside it: move both away")]
+    Secret(PathBuf),
+    /// The system gives no threads, or no random octets.
+    #[error("the ledger cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// What the ledger tells of itself.
+#[derive(Clone, Debug)]
+pub struct LedgerReport {
+    /// What the keeper has counted.
+    pub figures: LedgerFigures,
+    /// How long commits took, in microseconds.
+    pub commit_us: Histogram<u64>,
+    /// Records a commit.
+    pub group: Histogram<u64>,
+    /// Requests that found the line full.
+    pub refused: u64,
+}
+
+impl LedgerSettings {
+    /// The defaults, in this folder.
+    pub fn new(folder: impl Into<PathBuf>) -> LedgerSettings {
+        LedgerSettings {
+            folder: folder.into(),
+            keeper: Settings::default(),
+            faults: FaultSwitch::default(),
+            deaf_after: LEDGER_DEAF_AFTER,
+        }
+    }
+}
+
+impl Ledger {
+    /// Opens the store, reads all of it, and starts the threads.
+    pub fn start(settings: LedgerSettings) -> Result<Ledger, LedgerError> {
+        let LedgerSettings { folder, keeper, faults, deaf_after } = settings;
+        let secret = secret::secret(&folder)?;
+        let epoch_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let clock = Clock::start();
+        let mut keeper = Keeper::new(keeper, secret.clone(), epoch_s);
+        let (store, loaded) = match Store::open(&folder, faults.clone()) {
+            Ok(mut store) => match load(&mut store, &mut keeper, clock.now()) {
+                Ok(()) => (store, true),
+                Err(LoadError::Newer(newer)) => return Err(LedgerError::Newer(folder, newer)),
+                Err(LoadError::Fault(fault)) => {
+                    eprintln!("postern: {fault}; mail goes on without records");
+                    (Store::closed(&folder, faults.clone()), false)
+                }
+            },
+            Err(OpenError::Disk { path, error }) => {
+                let path = path.display();
+                eprintln!("postern: {path}: {error}; mail goes on without records");
+                (Store::closed(&folder, faults.clone()), false)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if !loaded {
+            keeper.failed(Vec::new(), clock.now());
+        }
+        let (jobs, job_queue) = mpsc::channel();
+        let (requests, queue) = mpsc::channel();
+        let files = Files::new(&folder.join("partial"), faults.clone());
+        let opened = keeper.opened();
+        let shared = Arc::new(Shared::new(keeper, jobs, clock, faults, deaf_after));
+        let mut ledger =
+            Ledger { shared: Arc::clone(&shared), requests, secret, opened, threads: Vec::new() };
+        // What the start wants done to files is done before anything else.
+        shared.carry_out(shared.lock());
+        let (front, disk, content) = (shared.clone(), shared.clone(), shared);
+        ledger.spawn("postern-ledger", move || front.take_requests(&queue))?;
+        ledger.spawn("postern-ledger-disk", move || disk.keep_store(store, loaded))?;
+        ledger.spawn("postern-ledger-part", move || content.keep_files(files, &job_queue))?;
+        Ok(ledger)
+    }
+
+    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.threads.push(thread::Builder::new().name(name.to_owned()).spawn(work)?);
+        Ok(())
+    }
+
+    /// What keys are made with.
+    pub fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// What was found in the store.
+    pub fn opened(&self) -> Opened {
+        self.opened
+    }
+
+    /// A line for a shard. `deliver` is called with the number of a connection and its answer, from the
+    /// ledger's threads, and must not wait.
+    pub fn line(&self, deliver: impl Fn(u64, Answer) + Send + Sync + 'static) -> Line {
+        let mut state = self.shared.lock();
+        let number = u32::try_from(state.lines.len()).unwrap_or(u32::MAX);
+        state.lines.push(Arc::new(Box::new(deliver)));
+        drop(state);
+        Line { number, requests: self.requests.clone(), shared: Arc::clone(&self.shared) }
+    }
+
+    /// The way to the ledger for those who look at it.
+    pub fn handle(&self) -> LedgerHandle {
+        LedgerHandle { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.ended = true;
+        // The thread has ended if nobody takes it.
+        let _ = state.files.send(None);
+        drop(state);
+        self.shared.work.notify_all();
+        // Something to take, so that the front sees it at once.
+        let nobody = Holder { line: u32::MAX, seat: 0 };
+        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        let _ = self.requests.send(Request::Quit { holder: nobody });
+        for thread in self.threads.drain(..) {
+            // A panic in it has been printed already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl LedgerHandle {
+    /// What the ledger tells of itself. It does not wait for the disk.
+    pub fn report(&self) -> LedgerReport {
+        let deaf = self.shared.is_deaf();
+        let state = self.shared.lock();
+        let mut figures = state.keeper.figures();
+        figures.store_works &= !deaf;
+        LedgerReport {
+            figures,
+            commit_us: state.commit_us.clone(),
+            group: state.group.clone(),
+            refused: self.shared.refused.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The record of a transaction, by the id that its Received field and the log have. The store is
+    /// read from its beginning, in steps between commits; the answer comes into the channel, or the
+    /// channel is closed if the ledger ends before.
+    pub fn show(&self, trace_id: &str) -> Receiver<Option<Record>> {
+        let (answer, receiver) = mpsc::channel();
+        let inspection = Inspection { trace_id: trace_id.to_owned(), next: 0, answer };
+        self.shared.lock().inspections.push(inspection);
+        self.shared.work.notify_all();
+        receiver
+    }
+}
