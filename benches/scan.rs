@@ -122,7 +122,7 @@ impl Bench {
             ("2000 on subject and text", with(&[])),
             (&regexes_name, with(&regexes)),
             ("+ SHA-256 (aim: 350 / 100)", with(&all)),
-            ("+ BLAKE3", with(&[&all[..], &[blake3.clone()]].concat())),
+            ("+ BLAKE3", with(&[&all[..], std::slice::from_ref(&blake3)].concat())),
             ("+ domains", with(&[&all[..], &[blake3, domains]].concat())),
         ];
         for (name, specs) in rows {
