@@ -271,41 +271,21 @@ const fn qp_special_table() -> [bool; 256] {
 
 impl QuotedPrintable {
     fn step(&mut self, wire: &[u8], output: &mut Output<'_>) {
-        let (mut rest, mut is_dense) = (wire, false);
+        let mut rest = wire;
         while !rest.is_empty() {
-            if self.escape == Escape::None && !is_dense {
+            if self.escape == Escape::None {
                 rest = self.plain_run(rest, output);
             }
-            let mut taken = 0;
-            is_dense = false;
-            while taken < SLOW_OCTETS && taken < rest.len() {
-                is_dense |= rest[taken] == b'=';
-                taken += self.go_on(&rest[taken..], output);
+            let slow = rest.len().min(SLOW_OCTETS);
+            for octet in &rest[..slow] {
+                if self.escape == Escape::None {
+                    self.text(*octet, output);
+                } else {
+                    self.escaped(*octet, output);
+                }
             }
-            rest = &rest[taken..];
+            rest = &rest[slow..];
         }
-    }
-
-    /// Takes the next octet, or what belongs together and is there. How many octets that were.
-    #[inline]
-    fn go_on(&mut self, wire: &[u8], output: &mut Output<'_>) -> usize {
-        match (self.escape, wire) {
-            (Escape::None, [b'=', high, low, ..]) if is_hexadecimal(*high, *low) => {
-                self.release_blanks(output);
-                output.push(hexadecimal(*high) << 4 | hexadecimal(*low));
-                return 3;
-            }
-            // A blank that is surely not the last one of its line.
-            (Escape::None, [b' ', next, ..])
-                if self.blank_count == 0 && !QP_SPECIAL[usize::from(*next)] =>
-            {
-                output.push(b' ');
-            }
-            (Escape::None, [octet, ..]) => self.text(*octet, output),
-            (_, [octet, ..]) => self.escaped(*octet, output),
-            (_, []) => {}
-        }
-        1
     }
 
     /// The fast way, for text up to an escape or a line end. Returns what it left.
