@@ -300,6 +300,10 @@ pub const HEADER_BLOCK_OCTETS: u64 = 256 * 1024;
 /// read the body; more are a finding.
 pub const HEADER_FIELD_OCTETS: usize = 16 * 1024;
 
+/// `Authentication-Results` fields of one message that are left out since they claim to be ours; a
+/// message with more of them is refused.
+pub const RESULTS_LEFT_OUT_MAX: usize = 64;
+
 /// Encoded words of one header field that are undone (RFC 2047); more stay as they are.
 pub const ENCODED_WORDS_MAX: usize = 256;
 

@@ -77,6 +77,7 @@ address = ["127.0.0.1:2525", "[::1]:2525"]
 protocol = "smtp"
 size = 1048576
 recipients = 200
+authserv-ids = ["mx.example.net", "old.example.net."]
 messages = 7
 newlines = "normalize"
 newlines-normalized-from = ["10.1.0.0/16"]
@@ -198,6 +199,7 @@ fn every_key_is_heard() {
     assert_eq!((one.data_rate_octets_per_s, one.write_stall_timeout), (1_000, seconds(30)));
     assert_eq!((one.progress_timeout, one.session_timeout), (seconds(600), seconds(3_600)));
     assert_eq!((one.handshake_timeout, one.scan_budget), (seconds(5), seconds(4)));
+    assert_eq!(*one.own_authserv_ids, ["mx.example.net", "old.example.net"]);
     assert_eq!((one.errors_max, one.junk_max, one.unknown_recipients_max), (1, 2, 3));
     assert_eq!((one.connections_per_source, one.received_max), (0, 101));
 

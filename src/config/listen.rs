@@ -1,12 +1,13 @@
 //! `[listen.NAME]`: where clients come in, and what they may do there.
 
+use super::fault::Wrong;
 use super::names::Names;
 use super::table::Table;
 use super::top::Reading;
 use super::{tls, value};
 use crate::limits::{
     BANNER_PAUSE_RANGE, COUNT_RANGE, DATA_RATE_RANGE, DATA_TIMEOUT_RANGE, HANDSHAKE_RANGE,
-    IDLE_TIMEOUT_RANGE, MESSAGE_OCTETS_LEAST, MESSAGE_OCTETS_RANGE, PER_SOURCE_RANGE,
+    HOST_OCTETS, IDLE_TIMEOUT_RANGE, MESSAGE_OCTETS_LEAST, MESSAGE_OCTETS_RANGE, PER_SOURCE_RANGE,
     PRDR_353_AFTER_RANGE, PROGRESS_RANGE, RECIPIENTS_RANGE, SCAN_BUDGET_RANGE, SESSION_RANGE,
     WRITE_STALL_RANGE,
 };
@@ -112,6 +113,19 @@ fn content(table: &mut Table<'_>, listener: &mut Listener, reading: &Reading<'_>
     set(&mut listener.lenient_commands, table.switch("lenient-commands"));
     let long_lines = [("accept", false), ("refuse", true)];
     set(&mut listener.long_lines_refused, table.choice("long-lines", &long_lines));
+    let ids = table.each("authserv-ids", authserv_id);
+    set(&mut listener.own_authserv_ids, ids.map(Arc::from));
+}
+
+/// RFC 8601 2.2: an `authserv-id` is a token or a quoted text; domains are both.
+fn authserv_id(text: &str) -> Result<String, Wrong> {
+    if !(1..=HOST_OCTETS).contains(&text.len())
+        || !text.bytes().all(|octet| octet.is_ascii_graphic())
+    {
+        let help = "write it as in Authentication-Results, such as \"mx.example.net\"";
+        return Err(Wrong::new(format!("{text:?} is no authserv-id"), help));
+    }
+    Ok(text.trim_end_matches('.').to_owned())
 }
 
 fn mixed(

@@ -73,6 +73,10 @@ fn write_listener(addresses: &str, listener: &Listener, out: &mut String) -> Res
         "         messages of {size}, {recipients} recipients each, {messages} a connection; bare LF \
          is {newlines}{long_lines}"
     )?;
+    if !listener.own_authserv_ids.is_empty() {
+        let ids = listener.own_authserv_ids.join(", ");
+        writeln!(out, "         Authentication-Results of {ids} are left out")?;
+    }
     if listener.lenient_commands {
         writeln!(out, "         a bare LF ends a command line")?;
     }

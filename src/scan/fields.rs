@@ -20,6 +20,7 @@ impl<W: Watch> Scanner<W> {
         let asked = match field {
             // How many senders there are is always told.
             Field::From => own,
+            Field::Results => own && !self.own_ids.is_empty(),
             Field::Disposition => self.rules.ask(Surface::Name),
             _ => own && surface_of(field).is_some_and(|surface| self.rules.ask(surface)),
         };

@@ -6,6 +6,7 @@
 use crate::limits::{HITS_MAX, TAGS_MAX};
 use smallvec::SmallVec;
 use std::fmt;
+use std::ops::Range;
 
 /// A tag, by its place in [`Tags`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,8 +60,11 @@ impl Tags {
     /// Archives lie in one another deeper than they are unpacked.
     pub const ARCHIVE_DEPTH: TagId = TagId(16);
 
+    /// An `Authentication-Results` field claims to be ours; it is left out (RFC 8601 5).
+    pub const FORGED_AUTHENTICATION_RESULTS: TagId = TagId(17);
+
     /// The names of the scanner's own tags, in the order of the constants above.
-    const OWN: [&'static str; 17] = [
+    const OWN: [&'static str; 18] = [
         "mime-limit",
         "header-limit",
         "mime-ambiguous",
@@ -78,6 +82,7 @@ impl Tags {
         "archive-nested",
         "archive-unread",
         "archive-depth",
+        "forged-authentication-results",
     ];
 
     /// The scanner's own tags alone.
@@ -306,6 +311,8 @@ pub struct Findings {
     hits: SmallVec<[Hit; HITS_MAX]>,
     received_fields: u32,
     units: u64,
+    /// Content octets of header fields that are not to be passed on, in their order.
+    pub(super) left_out: Vec<Range<u64>>,
 }
 
 impl Findings {
@@ -377,6 +384,12 @@ impl Findings {
     /// offsets, see [`HITS_MAX`].
     pub fn hits(&self) -> &[Hit] {
         &self.hits
+    }
+
+    /// Content octets of header fields that are not to be passed on, in their order: whole lines. When
+    /// they are more than [`RESULTS_LEFT_OUT_MAX`](crate::limits::RESULTS_LEFT_OUT_MAX), not all are there.
+    pub fn left_out(&self) -> &[Range<u64>] {
+        &self.left_out
     }
 
     /// `Received` fields of the message's own header, a folded one counted once.

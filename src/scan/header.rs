@@ -77,6 +77,7 @@ pub(super) enum Field {
     To,
     ReplyTo,
     Received,
+    Results,
     Other,
 }
 
@@ -92,6 +93,7 @@ impl Field {
             8 if is(b"reply-to") => Field::ReplyTo,
             12 if is(b"content-type") => Field::ContentType,
             19 if is(b"content-disposition") => Field::Disposition,
+            22 if is(b"authentication-results") => Field::Results,
             25 if is(b"content-transfer-encoding") => Field::TransferEncoding,
             _ => Field::Other,
         }
@@ -111,8 +113,9 @@ struct Open {
     named: Option<u8>,
     /// Its value is kept.
     kept: bool,
-    /// The content offset of its first octet.
+    /// The content offset of its first octet, and that behind its last line so far.
     start: u64,
+    end: u64,
 }
 
 impl<W: Watch> Scanner<W> {
@@ -219,7 +222,7 @@ impl<W: Watch> Scanner<W> {
         let named = self.rules.field(name).filter(|_| own);
         let kept = field.is_of_structure() || self.is_asked_for(field, named);
         let header = &mut self.header;
-        header.field = Some(Open { field, named, kept, start });
+        header.field = Some(Open { field, named, kept, start, end: start });
         header.name[..name.len()].copy_from_slice(name);
         header.name_length = name.len() as u8;
         header.fields = header.fields.saturating_add(1);
@@ -284,6 +287,9 @@ impl<W: Watch> Scanner<W> {
         if !clear {
             self.tag(Tags::MIME_AMBIGUOUS);
         }
+        if open.field == Field::Results && part == 0 {
+            self.look_at_results(&value, open.start..open.end);
+        }
         if open.kept {
             self.look_at_field(open.field, open.named, &value, open.start);
         }
@@ -322,6 +328,9 @@ impl<W: Watch> Scanner<W> {
     /// Octets of the block: counted, and walked for rules on headers.
     fn header_octets(&mut self, octets: &[u8], start: u64) {
         self.header.octets += octets.len() as u64;
+        if let Some(open) = &mut self.header.field {
+            open.end = start + octets.len() as u64;
+        }
         if self.header.octets > HEADER_BLOCK_OCTETS {
             self.tag(Tags::HEADER_LIMIT);
         }

@@ -41,6 +41,13 @@ impl LentScanner {
         LentScanner { scanner: Some(scanner) }
     }
 
+    /// As [`Scanner::claim`].
+    pub fn claim(&mut self, authserv_ids: Arc<[String]>) {
+        if let Some(scanner) = &mut self.scanner {
+            scanner.claim(authserv_ids);
+        }
+    }
+
     /// As [`Scanner::feed`].
     pub fn feed(&mut self, content: &[u8]) {
         if let Some(scanner) = &mut self.scanner {

@@ -32,6 +32,7 @@ mod literals;
 mod mailboxes;
 mod names;
 mod regexes;
+mod results;
 mod rule_error;
 mod rules;
 mod scratch;
@@ -109,6 +110,8 @@ pub struct Scanner<W: Watch = Unwatched> {
     in_leaves: Expressions,
     in_visible: Expressions,
     beside: Beside,
+    /// Who we are in `Authentication-Results` fields.
+    own_ids: Arc<[String]>,
 }
 
 /// Where the reading of the structure stands. Each is a state in which any octet may come.
@@ -163,10 +166,17 @@ impl<W: Watch> Scanner<W> {
             in_leaves: Expressions::default(),
             in_visible: Expressions::default(),
             beside: Beside::default(),
+            own_ids: Arc::default(),
             rules,
         };
         scanner.begin();
         scanner
+    }
+
+    /// Before the first octet: `Authentication-Results` fields of these are ours alone to write. Those that
+    /// come with the message are [`Findings::left_out`].
+    pub fn claim(&mut self, authserv_ids: Arc<[String]>) {
+        self.own_ids = authserv_ids;
     }
 
     /// Takes the next content octets: un-stuffed, in any cut, with CRLF or bare LF line ends.
@@ -227,6 +237,7 @@ impl<W: Watch> Scanner<W> {
     pub fn reset(&mut self, rules: Arc<Rules>) {
         self.rules = rules;
         self.findings = Findings::default();
+        self.own_ids = Arc::default();
         self.begin();
     }
 

@@ -7,6 +7,7 @@ use super::joint::joint;
 use super::recording::Recording;
 use super::trace::Trace;
 use super::{Ask, Effect, Listener, Mixed, Session, State, Tables};
+use crate::limits::RESULTS_LEFT_OUT_MAX;
 use crate::now::{Now, Tick};
 use crate::policy::{Action, ClassId, RouteId, Verdict};
 use crate::relay::{Envelope, Outcome, Plan};
@@ -179,7 +180,9 @@ impl Session {
         let (body, findings, failure) = match message {
             Ok((body, findings)) => {
                 let looped = findings.received_fields() >= self.listener.received_max;
-                (Some(body), findings, looped.then_some(replies::LOOP))
+                let forged = findings.left_out().len() > RESULTS_LEFT_OUT_MAX;
+                let failure = looped.then_some(replies::LOOP);
+                (Some(body), findings, failure.or(forged.then_some(replies::FORGED)))
             }
             Err(reply) => (None, Findings::default(), Some(reply)),
         };

@@ -88,7 +88,8 @@ impl Intake {
         listener: &Listener,
         now: Tick,
     ) -> Intake {
-        let scanner = LentScanner::new(Arc::clone(&transaction.tables.rules));
+        let mut scanner = LentScanner::new(Arc::clone(&transaction.tables.rules));
+        scanner.claim(Arc::clone(&listener.own_authserv_ids));
         let recording = transaction.recording.as_deref();
         let keeps = recording.is_some_and(|recording| recording.keeps_content());
         // Binary content has no lines (RFC 3030 3).
@@ -232,7 +233,10 @@ impl Intake {
         };
         let Content { octets, kept, digest, .. } = self.content;
         let digest = digest.map(Digest::finish);
-        let message = kept.map(|kept| (kept.body.finish(), kept.scanner.finish()));
+        let message = kept.map(|kept| {
+            let findings = kept.scanner.finish();
+            (kept.body.finish_without(findings.left_out()), findings)
+        });
         Complete { transaction: self.transaction, octets, chunked, digest, message }
     }
 }

@@ -33,6 +33,8 @@ pub struct Listener {
     pub long_lines_refused: bool,
     /// What is done for plain SMTP when recipients would get different answers.
     pub mixed: Mixed,
+    /// Who we are in `Authentication-Results` fields: those that clients bring are left out of a message.
+    pub own_authserv_ids: Arc<[String]>,
     /// Where copies go that [`Mixed::Quarantine`] lays aside.
     pub quarantine: Option<RouteId>,
     /// Clients whose bare LF are line ends, whatever [`Listener::newlines`] says.
@@ -184,6 +186,12 @@ impl Listener {
             lenient_commands: false,
             long_lines_refused: false,
             mixed: Mixed::Split,
+            own_authserv_ids: match protocol {
+                // The world comes in.
+                Protocol::Smtp => Arc::from([hostname.to_owned()]),
+                // A mail server of ours asks, which may have written some itself.
+                Protocol::Lmtp => Arc::default(),
+            },
             quarantine: None,
             normalized_from: Networks::default(),
             smtputf8: Offer::WhenHonoured,

@@ -11,6 +11,7 @@
 
 use crate::limits::BODY_BLOCK_OCTETS;
 use memchr::memmem;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -125,6 +126,15 @@ impl BodyBuilder {
             dots_before: self.body.dots,
         });
         Ok(())
+    }
+
+    /// The body, complete but for these ranges of content, in their order, which are whole lines.
+    pub fn finish_without(mut self, ranges: &[Range<u64>]) -> Arc<Body> {
+        for range in ranges.iter().rev() {
+            let [from, to] = [range.start, range.end].map(|line| self.body.kept_at(line));
+            self.body.remove(from..to);
+        }
+        self.finish()
     }
 
     /// The body, complete.
@@ -249,6 +259,48 @@ impl Body {
         };
         slices.pass_over(octet - blocks.first().map_or(0, begin));
         slices
+    }
+
+    /// Where in the blocks a line lies that begins with that octet of content.
+    fn kept_at(&self, line: u64) -> u64 {
+        if self.form == Form::Content {
+            return line;
+        }
+        let begins = |block: &Block| block.octets_before - block.dots_before <= line;
+        let found = self.blocks.partition_point(begins).saturating_sub(1);
+        let Some(block) = self.blocks.get(found) else { return line };
+        let line_begins = found == 0 || self.blocks[found - 1].octets.ends_with(b"\n");
+        let first = (line_begins && block.octets.starts_with(b".")).then_some(0);
+        let others = memmem::find_iter(&block.octets, LINE_END_AND_DOT).map(|end| end + 1);
+        // A stuffed dot is no content: it counts if what it stands for lies before the line.
+        let is_before = |(dot, before): &(usize, u64)| {
+            block.octets_before + *dot as u64 - (block.dots_before + before) < line
+        };
+        let dots = first.into_iter().chain(others).zip(0..).take_while(is_before).count();
+        line + block.dots_before + dots as u64
+    }
+
+    /// Removes whole lines from the blocks. Only the blocks in which they lie are changed.
+    fn remove(&mut self, lines: Range<u64>) {
+        let mut from = 0;
+        for block in &mut self.blocks {
+            let length = block.octets.len() as u64;
+            let within = |octet: u64| octet.clamp(from, from + length) - from;
+            let removed = within(lines.start) as usize..within(lines.end) as usize;
+            block.octets.drain(removed);
+            from += length;
+        }
+        let before = self.blocks.len();
+        self.blocks.retain(|block| !block.octets.is_empty());
+        self.budget.give_back(before - self.blocks.len());
+        let mut line_begins = true;
+        (self.octets, self.dots) = (0, 0);
+        for block in &mut self.blocks {
+            (block.octets_before, block.dots_before) = (self.octets, self.dots);
+            self.octets += block.octets.len() as u64;
+            self.dots += leading_dots(&block.octets, line_begins);
+            line_begins = block.octets.ends_with(b"\n");
+        }
     }
 
     fn check_invariants(&self) {
@@ -396,6 +448,61 @@ mod tests {
         let mut builder = BodyBuilder::plain(&Budget::new(1 << 30));
         builder.push(octets, false).unwrap();
         builder.finish()
+    }
+
+    /// Lines are left out of either form, wherever blocks end and dots were stuffed.
+    #[test]
+    fn lines_are_left_out() {
+        let filler = "x".repeat(BODY_BLOCK_OCTETS - 30);
+        let lines =
+            [".a: dotted\r\n", "Gone: 1\r\n", ".b: dotted\r\n", "Gone: 2\r\n", "Gone: 3\r\n"];
+        let more = [&*format!("c: {filler}\r\n"), "Gone: 4\r\n", "..d: two\r\n", "Gone: 5\r\n"];
+        let lines = [&lines[..], &more, &["\r\n", ".body\r\n"]].concat();
+        let (mut ranges, mut at) = (Vec::new(), 0u64);
+        for line in &lines {
+            let behind = at + line.len() as u64;
+            if line.starts_with("Gone") {
+                ranges.push(at..behind);
+            }
+            at = behind;
+        }
+        let stayed: String =
+            lines.iter().filter(|line| !line.starts_with("Gone")).copied().collect();
+        let budget = Budget::new(1 << 30);
+        let (mut wire, mut content) = (BodyBuilder::new(&budget), BodyBuilder::plain(&budget));
+        for line in &lines {
+            content.push(line.as_bytes(), false).unwrap();
+            match line.starts_with('.') {
+                true => wire.push(format!(".{line}").as_bytes(), true).unwrap(),
+                false => wire.push(line.as_bytes(), false).unwrap(),
+            }
+        }
+        let (wire, content) = (wire.finish_without(&ranges), content.finish_without(&ranges));
+        for body in [&wire, &content] {
+            assert_eq!(body.content().collect::<Vec<_>>().concat(), stayed.as_bytes());
+            assert_eq!(body.content_octets(), stayed.len() as u64);
+            assert_eq!(body.wire_octets(), stayed.len() as u64 + 4);
+            let all = body.wire().collect::<Vec<_>>().concat();
+            for from in [0, 1, 20, 100, all.len() as u64 - 3] {
+                let rest = body.wire_from(from).collect::<Vec<_>>().concat();
+                assert_eq!(rest, all[from as usize..], "{from}");
+            }
+        }
+    }
+
+    /// Blocks of which nothing stays go back.
+    #[test]
+    fn blocks_that_are_left_out_go_back() {
+        let budget = Budget::new(1 << 30);
+        let mut builder = BodyBuilder::plain(&budget);
+        let line = format!("Gone: {}\r\n", "x".repeat(3 * BODY_BLOCK_OCTETS));
+        builder.push(format!("a: b\r\n{line}\r\n").as_bytes(), false).unwrap();
+        let gone = 6..6 + line.len() as u64;
+        let body = builder.finish_without(std::slice::from_ref(&gone));
+        assert_eq!(body.content().collect::<Vec<_>>().concat(), b"a: b\r\n\r\n");
+        assert_eq!(budget.taken(), 2 * BODY_BLOCK_OCTETS as u64);
+        drop(body);
+        assert_eq!(budget.taken(), 0);
     }
 
     /// What a framer makes of a body that comes by DATA, in pieces of this size.

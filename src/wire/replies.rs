@@ -165,6 +165,8 @@ pub const BARE_NEWLINE: Reply = Reply::new(550, 5, 2, "message holds a bare CR, 
 pub const TEXT_LINE_TOO_LONG: Reply = Reply::new(550, 6, 0, "message has a line over 998 octets");
 /// Too many Received fields. RFC 5321 6.3.
 pub const LOOP: Reply = Reply::new(554, 4, 6, "too many hops, this is a loop");
+/// More `Authentication-Results` fields that claim to be ours than anybody has by mistake.
+pub const FORGED: Reply = Reply::new(554, 6, 0, "too many forged Authentication-Results fields");
 /// Policy refuses the content.
 pub const CONTENT_REFUSED: Reply = Reply::new(550, 7, 1, "message refused by policy");
 /// Policy puts the content off.
