@@ -153,7 +153,9 @@ fn commits(criterion: &mut Criterion) {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the target folder");
     let ledger = Ledger::start(LedgerSettings::new(folder.path())).expect("a fresh ledger");
     let (sender, inbox) = mpsc::channel();
-    let line = ledger.line(move |seat, answer| drop(sender.send((seat, answer))));
+    let line = ledger.line(move |answers| {
+        let _ = answers.into_iter().try_for_each(|one| sender.send(one));
+    });
     let mut group = criterion.benchmark_group("a transaction, intent and outcome durable");
     group.sample_size(10).warm_up_time(Duration::from_millis(300));
     group.measurement_time(Duration::from_secs(2));

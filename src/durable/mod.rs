@@ -171,9 +171,9 @@ impl Ledger {
         self.opened
     }
 
-    /// A line for a shard. `deliver` is called with the number of a connection and its answer, from the
-    /// ledger's threads, and must not wait.
-    pub fn line(&self, deliver: impl Fn(u64, Answer) + Send + Sync + 'static) -> Line {
+    /// A line for a shard. `deliver` is called with the numbers of connections and their answers, those of
+    /// a group at once, from the ledger's threads, and must not wait.
+    pub fn line(&self, deliver: impl Fn(Vec<(u64, Answer)>) + Send + Sync + 'static) -> Line {
         let mut state = self.shared.lock();
         let number = u32::try_from(state.lines.len()).unwrap_or(u32::MAX);
         state.lines.push(Arc::new(Box::new(deliver)));

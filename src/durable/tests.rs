@@ -28,9 +28,9 @@ impl Asker {
     fn start(settings: LedgerSettings) -> Asker {
         let ledger = Ledger::start(settings).unwrap();
         let (sender, inbox) = mpsc::channel();
-        let line = ledger.line(move |seat, answer| {
+        let line = ledger.line(move |answers| {
             // The test may have ended.
-            let _ = sender.send((seat, answer));
+            let _ = answers.into_iter().try_for_each(|one| sender.send(one));
         });
         Asker { line, inbox, ledger }
     }

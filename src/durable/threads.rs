@@ -16,14 +16,15 @@ use crate::ledger::{
 use crate::limits;
 use crate::now::Tick;
 use hdrhistogram::Histogram;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Gives an answer to a connection of a shard. It must not wait.
-pub(super) type Deliver = Box<dyn Fn(u64, Answer) + Send + Sync>;
+/// Gives the answers of a group to the connections of a shard, by their numbers. It must not wait.
+pub(super) type Deliver = Box<dyn Fn(Vec<(u64, Answer)>) + Send + Sync>;
 
 pub(super) struct Shared {
     pub state: Mutex<State>,
@@ -130,12 +131,15 @@ impl Shared {
 
     /// Does what the keeper wants, after the lock is given back.
     pub fn carry_out(&self, mut state: MutexGuard<'_, State>) {
-        let mut answers = Vec::new();
+        let mut letters: BTreeMap<u32, (Arc<Deliver>, Vec<(u64, Answer)>)> = BTreeMap::new();
         while let Some(effect) = state.keeper.poll_effect() {
             match effect {
                 Effect::Answer(holder, answer) => {
                     if let Some(deliver) = state.lines.get(holder.line as usize) {
-                        answers.push((Arc::clone(deliver), holder.seat, answer));
+                        let letter = letters.entry(holder.line);
+                        let (_, answers) =
+                            letter.or_insert_with(|| (Arc::clone(deliver), Vec::new()));
+                        answers.push((holder.seat, answer));
                     }
                 }
                 Effect::File(job) => {
@@ -150,13 +154,15 @@ impl Shared {
             self.work.notify_one();
         }
         drop(state);
-        for (deliver, seat, answer) in answers {
-            match &answer {
-                Answer::Begun(Begun::GoOn { recorded: true }) => CrashPoint::Intent.reached(),
-                Answer::Committed { recorded: true } => CrashPoint::Committed.reached(),
-                _ => {}
+        for (deliver, answers) in letters.into_values() {
+            for (_, answer) in &answers {
+                match answer {
+                    Answer::Begun(Begun::GoOn { recorded: true }) => CrashPoint::Intent.reached(),
+                    Answer::Committed { recorded: true } => CrashPoint::Committed.reached(),
+                    _ => {}
+                }
             }
-            deliver(seat, answer);
+            deliver(answers);
         }
     }
 

@@ -434,7 +434,11 @@ impl Driver for Core {
             match letter {
                 Letter::Listen(sockets) => self.listen(ring, sockets),
                 Letter::Stored(job, outcomes) => self.relay.stored(&job, outcomes),
-                Letter::Remembered(seat, answer) => self.remembered(seat, answer),
+                Letter::Remembered(answers) => {
+                    for (number, answer) in answers {
+                        self.remembered(number, answer);
+                    }
+                }
                 Letter::Snapshot(answer) => answer(self.snapshot(ring)),
                 Letter::Replace(listeners, tables) => self.replace(listeners, &tables),
                 Letter::Drain => self.drain(ring),

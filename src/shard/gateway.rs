@@ -143,9 +143,9 @@ impl Gateway {
         let run_us = common.run_us;
         let ledger = settings.ledger.map(|ledger| {
             let mailbox = mailbox.clone();
-            let line = ledger.line(move |seat, answer| {
+            let line = ledger.line(move |answers| {
                 // A shard that is gone has no sessions that wait.
-                mailbox.post(Letter::Remembered(seat, answer));
+                mailbox.post(Letter::Remembered(answers));
             });
             ShardLedger { line, secret: ledger.secret().clone(), rules: run_us }
         });

@@ -15,8 +15,8 @@ pub(super) enum Letter {
     Listen(Vec<OwnedFd>),
     /// A store has answered.
     Stored(Box<StoreJob>, Vec<Outcome>),
-    /// The ledger has an answer for a session.
-    Remembered(u64, ledger::Answer),
+    /// The ledger has answers for sessions: those of a group, so that it rings once.
+    Remembered(Vec<(u64, ledger::Answer)>),
     /// Somebody wants to know what the shard has counted.
     Snapshot(Box<dyn FnOnce(Snapshot) + Send>),
     /// Other settings for the listeners, in their order, and other tables.
