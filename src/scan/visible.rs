@@ -212,6 +212,13 @@ impl Visible {
     /// How many octets at the start are shown as they are: words with one space between them.
     #[inline]
     fn run(&mut self, octets: &[u8]) -> usize {
+        // In floods of blanks and line ends no octet is one of a run.
+        match octets.first().map(|octet| SHOWN[usize::from(*octet)]) {
+            Some(Shown::AsItIs) => {}
+            Some(Shown::Space) if !self.after_blank => {}
+            Some(Shown::AsMarkup) if !self.html => {}
+            _ => return 0,
+        }
         let (pieces, _) = octets.as_chunks();
         let plain = pieces.iter().take_while(|piece| self.is_plain(piece)).count();
         let begun = plain * PLAIN_OCTETS;
