@@ -26,6 +26,9 @@ use std::time::{Duration, Instant};
 /// Gives the answers of a group to the connections of a shard, by their numbers. It must not wait.
 pub(super) type Deliver = Box<dyn Fn(Vec<(u64, Answer)>) + Send + Sync>;
 
+/// The answers of a group for one line.
+type Letter = (Arc<Deliver>, Vec<(u64, Answer)>);
+
 pub(super) struct Shared {
     pub state: Mutex<State>,
     /// The store's thread has something to do.
@@ -131,7 +134,7 @@ impl Shared {
 
     /// Does what the keeper wants, after the lock is given back.
     pub fn carry_out(&self, mut state: MutexGuard<'_, State>) {
-        let mut letters: BTreeMap<u32, (Arc<Deliver>, Vec<(u64, Answer)>)> = BTreeMap::new();
+        let mut letters: BTreeMap<u32, Letter> = BTreeMap::new();
         while let Some(effect) = state.keeper.poll_effect() {
             match effect {
                 Effect::Answer(holder, answer) => {
