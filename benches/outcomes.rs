@@ -9,6 +9,7 @@
 
 use postern::config::Config;
 use postern::durable::{Ledger, LedgerSettings};
+use postern::limits::LEDGER_FRONT_PAUSE;
 use postern::relay::Protocol;
 use postern::shard::gateway::{Gateway, GatewaySettings};
 use postern::tools::sink::{Kept, Script, serve};
@@ -36,15 +37,25 @@ fn main() {
         return;
     }
     for octets in SIZES {
-        let mut ratios = Vec::new();
+        let (mut ratios, mut added_us) = (Vec::new(), Vec::new());
+        let mut commit_us = 0;
         for round in 1..=ROUNDS {
             let without = load(octets, false);
             let with = load(octets, true);
             println!("{octets} octets, round {round}: without {without}; with the ledger {with}");
             ratios.push(with.messages_per_s / without.messages_per_s);
+            added_us.push(with.wait.as_micros() as i64 - without.wait.as_micros() as i64);
+            commit_us = with.commit_us;
         }
         ratios.sort_by(f64::total_cmp);
-        println!("{octets} octets: median ratio {:.2}", ratios[ROUNDS / 2]);
+        added_us.sort_unstable();
+        println!(
+            "{octets} octets: median ratio {:.2}; median wait longer by {} us, and one pause and one commit \
+             are {} us",
+            ratios[ROUNDS / 2],
+            added_us[ROUNDS / 2],
+            LEDGER_FRONT_PAUSE.as_micros() as u64 + commit_us
+        );
     }
 }
 
@@ -57,12 +68,15 @@ struct Shown {
     cpu_us: f64,
     /// What the ledger tells of its commits.
     commits: String,
+    /// The median of the commits.
+    commit_us: u64,
 }
 
 impl std::fmt::Display for Shown {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Shown { messages_per_s, wait, cpu_us, commits } = self;
-        write!(f, "{messages_per_s:.0} messages/s, {wait:.0?}, CPU {cpu_us:.0} us{commits}")
+        let Shown { messages_per_s, wait, cpu_us, commits, .. } = self;
+        let wait_us = wait.as_micros();
+        write!(f, "{messages_per_s:.0} messages/s, wait {wait_us} us, CPU {cpu_us:.0} us{commits}")
     }
 }
 
@@ -101,6 +115,7 @@ fn load(octets: usize, remembers: bool) -> Shown {
         messages_per_s: waits.len() as f64 / seconds,
         wait: waits[waits.len() / 2],
         cpu_us: cpu_s * 1e6 / waits.len() as f64,
+        commit_us: ledger.as_ref().map_or(0, commit_us),
         commits: ledger.map(|ledger| commits(&ledger)).unwrap_or_default(),
     }
 }
@@ -111,6 +126,10 @@ fn cpu_s() -> f64 {
     let (_, fields) = stat.rsplit_once(')').unwrap();
     let ticks = fields.split_whitespace().skip(11).take(2);
     ticks.map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
+}
+
+fn commit_us(ledger: &Ledger) -> u64 {
+    ledger.handle().report().commit_us.value_at_quantile(0.5)
 }
 
 fn commits(ledger: &Ledger) -> String {
