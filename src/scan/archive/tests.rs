@@ -492,7 +492,18 @@ fn places_are_lent_and_come_back() {
     assert!(told_unpacking(MUCH, [&archive[..]]).join(" ").starts_with("<xxx"));
 }
 
+/// Nothing at all is packed.
+#[test]
+fn an_empty_archive_is_unpacked_alike_in_any_cut() {
+    for octets in [zipped("a", b""), gzipped(&tarred("a", &gzipped(b"")))] {
+        let whole = told_unpacking(MUCH, [&octets[..]]);
+        assert_eq!(told_unpacking(MUCH, octets.chunks(1)), whole);
+    }
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_archive_is_unpacked_alike_in_any_cut(
         tokens in prop::collection::vec(prop::sample::select(TOKENS), 0..40),
