@@ -100,13 +100,6 @@ impl Gateway {
         let addresses = opened.iter().map(|listeners| listeners.address).collect();
         let steered = steer_all(&opened, count);
         let clients = descriptors::clients_possible(settings.connections_max, count);
-        if clients < settings.connections_max {
-            eprintln!(
-                "postern: room for {clients} clients at one time, not {}: raise the limit of \
-                 descriptors (`LimitNOFILE=` in systemd, `ulimit -n`) or set `connections`",
-                settings.connections_max
-            );
-        }
         let stores = Stores::start().map_err(GatewayError::Stores)?;
         let handle = GatewayHandle { mailboxes: Vec::new() };
         let mut gateway = Gateway { shards: Vec::new(), handle, addresses };
@@ -119,6 +112,13 @@ impl Gateway {
                 let _ = gateway.stop();
                 return Err(error.into());
             }
+        }
+        if clients < settings.connections_max {
+            eprintln!(
+                "postern: room for {clients} clients at one time, not {}: raise the limit of \
+                 descriptors (`LimitNOFILE=` in systemd, `ulimit -n`) or set `connections`",
+                settings.connections_max
+            );
         }
         let mut sockets: Vec<Vec<OwnedFd>> = (0..count).map(|_| Vec::new()).collect();
         for listeners in opened {

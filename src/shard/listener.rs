@@ -88,7 +88,7 @@ fn cure(error: &io::Error) -> &'static str {
         }
         Some(libc::EAFNOSUPPORT) => "; this machine has no IPv6: listen on an IPv4 address",
         Some(libc::EMFILE | libc::ENFILE) => {
-            "; no file descriptor is left: raise the limit (`LimitNOFILE=` in systemd)"
+            "; no file descriptor is left: raise the limit (`LimitNOFILE=` in systemd, `ulimit -n`)"
         }
         _ => "",
     }

@@ -1,7 +1,8 @@
 //! Transactions that are not at their end: begun, taken, resumed, forgotten.
 
-use super::commit::Reason;
+use super::batch::What;
 use super::partial::File;
+use super::reading::Reason;
 use super::{Connection, Keeper};
 use crate::ledger::index::{Row, Standing};
 use crate::ledger::key::{IdentityKey, Key};
@@ -162,7 +163,7 @@ impl Keeper {
             Some(entry) => {
                 self.index.remove(key, entry.row);
                 self.batch.delete(entry.row);
-                self.await_batch(id, super::commit::What::Opened, now);
+                self.await_batch(id, What::Opened, now);
             }
         }
     }

@@ -10,10 +10,12 @@
 //! `commit` makes records durable and looks for earlier copies of a message; `partial` keeps content;
 //! `opening` fills the index when the store is opened.
 
+mod batch;
 mod commit;
 mod live;
 mod opening;
 mod partial;
+mod reading;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +29,9 @@ use super::request::{Answer, Holder, Level, Request, Transaction};
 use super::rules::Recalled;
 use crate::limits;
 use crate::now::Tick;
-use commit::{Batch, Lookup, LookupId, Waiting};
+use batch::{Batch, Waiting};
 use live::{Live, LiveId, Waiter};
+use reading::{Lookup, LookupId};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,8 +3,8 @@
 //! Only for trusted peers, for minutes, and bounded: unfinished transactions can be piled up more
 //! cheaply than finished ones (revision 4). When there is no room the transaction goes on without.
 
-use super::commit::{LookupId, Reason};
 use super::live::LiveId;
+use super::reading::{LookupId, Reason};
 use super::{Effect, Keeper};
 use crate::ledger::index::Row;
 use crate::ledger::record::{Partial, Phase, Record};
