@@ -178,18 +178,21 @@ impl Record {
         names
     }
 
-    /// Whether some recipient has its copy, or may have it, although the client was told to come
-    /// again.
+    /// Whether some recipient has its copy although the client was told to come again.
     ///
     /// Checkpoint 6: such a record counts although the client has seen its 4xx.
     pub fn is_owed(&self) -> bool {
         let deferred =
             |outcome: &Outcome| outcome.replies.last().is_some_and(|told| told.code() / 100 == 4);
-        let has = |copy: &CopyState| matches!(copy, CopyState::Done(_));
-        let may_have = |copy: &CopyState| matches!(copy, CopyState::Unknown(_));
-        let of_one_reply = self.form != Form::Lmtp && self.outcome().is_some_and(deferred);
-        self.outcome().is_some() && self.accepted().any(|one| may_have(&one.copy))
-            || of_one_reply && self.accepted().any(|one| has(&one.copy))
+        self.form != Form::Lmtp
+            && self.outcome().is_some_and(deferred)
+            && self.accepted().any(|recipient| matches!(recipient.copy, CopyState::Done(_)))
+    }
+
+    /// Whether a next hop may have some recipient's copy, and can be asked when the client comes again.
+    pub fn is_in_doubt(&self) -> bool {
+        let in_doubt = |one: &Recipient| matches!(one.copy, CopyState::Unknown(_));
+        self.outcome().is_some() && self.accepted().any(in_doubt)
     }
 }
 

@@ -24,7 +24,7 @@ pub use partial::{FileDone, FileJob};
 
 use super::index::{Entry, Filed, Index, Life, Row, Standing};
 use super::key::{IdentityKey, Key, Secret};
-use super::record::{Outcome, Phase, Record};
+use super::record::{CopyState, Outcome, Phase, Record};
 use super::request::{Answer, Holder, Level, Request, Transaction};
 use super::rules::Recalled;
 use crate::limits;
@@ -445,9 +445,12 @@ impl Keeper {
 
     fn confirm_record(&mut self, attached: &Attached, now: Tick) {
         let Attached { row, name, record, .. } = attached;
-        if record.is_owed() {
+        if record.is_owed() || record.is_in_doubt() {
             let end = Keeper::short_s(record.created_s + self.settings.replay_window.as_secs());
             self.index.refile(*name, *row, Standing::Owed, Life::Window, end);
+            if !record.is_owed() {
+                self.keep_doubts(*row, record);
+            }
             return;
         }
         if record.key.is_none() {
@@ -463,6 +466,16 @@ impl Keeper {
             let record = Record { phase: Phase::Committed(outcome), ..Record::clone(record) };
             self.batch.put(*row, record.encode());
         }
+    }
+
+    /// The client has each reply: the record speaks for those alone of whom nobody knows whether they
+    /// have their copy. An equal message for the others is one that is wanted.
+    fn keep_doubts(&mut self, row: Row, record: &Record) {
+        let Some(fingerprint) = record.fingerprint else { return };
+        let known = record.accepted().filter(|one| !matches!(one.copy, CopyState::Unknown(_)));
+        let names: Vec<Key> =
+            known.map(|one| self.secret.copy(&fingerprint, &one.address)).collect();
+        self.supersede_record(row, record, &names);
     }
 
     fn grace(&mut self, name: Key, row: Row, now: Tick) {

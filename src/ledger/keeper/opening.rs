@@ -83,7 +83,7 @@ impl Keeper {
     /// The process that had the connections is gone: what was not confirmed is not.
     fn load_committed(&mut self, row: Row, record: &Record, octets: usize) {
         let names = record.names(&self.secret);
-        let standing = match record.is_owed() {
+        let standing = match record.is_owed() || record.is_in_doubt() {
             true => Standing::Owed,
             false => Standing::Unconfirmed,
         };
