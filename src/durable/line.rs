@@ -31,7 +31,7 @@ impl Line {
         Holder { line: self.number, seat }
     }
 
-    /// Asks. The answer comes by what [`Ledger::line`] was given; or it is returned at once if the
+    /// Asks. The answer comes by what [`super::Ledger::line`] was given; or it is returned at once if the
     /// ledger cannot be asked: then the transaction goes on without a record.
     pub fn ask(&self, request: Request) -> Option<Answer> {
         let shared = &self.shared;
