@@ -98,6 +98,15 @@ impl Disk {
     }
 }
 
+impl Drop for Disk {
+    /// A process that was forked in this moment and has not run its program yet has the descriptor, too:
+    /// to close ours would not give the lock back.
+    fn drop(&mut self) {
+        // What cannot be unlocked is unlocked with the last descriptor.
+        let _ = self.file.unlock();
+    }
+}
+
 /// Octets of a page of the store, by its documentation.
 const PAGE_OCTETS: u64 = 4096;
 
@@ -127,5 +136,26 @@ impl redb::StorageBackend for Disk {
 
     fn close(&self) -> io::Result<()> {
         self.file.unlock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_let_go_is_free_whoever_else_has_its_descriptor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let open =
+            || File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = open().unwrap();
+        let of_a_child = file.try_clone().unwrap();
+        let disk = Disk::new(file, FaultSwitch::default()).unwrap();
+        let again = || Disk::new(open().unwrap(), FaultSwitch::default());
+        assert_eq!(again().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(disk);
+        again().unwrap();
+        drop(of_a_child);
     }
 }

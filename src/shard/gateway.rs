@@ -307,6 +307,7 @@ mod tests {
     use crate::config::Config;
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpStream};
+    use std::path::Path;
     use std::time::Duration;
 
     /// Says something, and gives the first line that comes back.
@@ -320,23 +321,29 @@ mod tests {
         String::from_utf8(line).unwrap()
     }
 
-    /// a panic outside of any session is one that nothing on the shard survives: it is seen,
-    /// the other shards are brought to their end, and the one that is gone is named.
-    #[test]
-    fn a_104_a_panic_outside_of_a_session_is_seen_and_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = Config::embedded(folder.path()).unwrap();
-        let gateway = Gateway::start(GatewaySettings {
-            shards: 2,
-            listeners: Vec::new(),
+    /// The embedded configuration's first listener, on a port of loopback that is free.
+    fn settings(folder: &Path, shards: usize) -> GatewaySettings<'static> {
+        let config = Config::embedded(folder).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (_, listener) = config.listeners.into_iter().next().unwrap();
+        GatewaySettings {
+            shards,
+            listeners: vec![(any, listener)],
             tables: config.tables,
             routes: config.routes,
             connections_max: 10,
             body_memory_octets: 1 << 20,
             log: Vec::new(),
             ledger: None,
-        });
-        let gateway = gateway.unwrap();
+        }
+    }
+
+    /// a panic outside of any session is one that nothing on the shard survives: it is seen,
+    /// the other shards are brought to their end, and the one that is gone is named.
+    #[test]
+    fn a_104_a_panic_outside_of_a_session_is_seen_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let gateway = Gateway::start(settings(folder.path(), 2)).unwrap();
         assert!(!gateway.has_lost_a_shard());
         gateway.handle.mailboxes[1].post(Letter::Snapshot(Box::new(|_| panic!("a mistake"))));
         let end = std::time::Instant::now() + Duration::from_secs(20);
@@ -353,20 +360,7 @@ mod tests {
     #[test]
     fn nobody_is_taken_before_all_shards_stand() {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config::embedded(folder.path()).unwrap();
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (_, listener) = config.listeners.into_iter().next().unwrap();
-        let (gateway, sockets) = Gateway::stand(GatewaySettings {
-            shards: 2,
-            listeners: vec![(any, listener)],
-            tables: config.tables,
-            routes: config.routes,
-            connections_max: 10,
-            body_memory_octets: 1 << 20,
-            log: Vec::new(),
-            ledger: None,
-        })
-        .unwrap();
+        let (gateway, sockets) = Gateway::stand(settings(folder.path(), 2)).unwrap();
         let mut clients: Vec<TcpStream> =
             (0..4).map(|_| TcpStream::connect(gateway.addresses()[0]).unwrap()).collect();
         // Each shard has been through its round when it answers this.
@@ -386,20 +380,7 @@ mod tests {
     #[test]
     fn a_104_a_panic_in_a_session_ends_that_session_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config::embedded(folder.path()).unwrap();
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (_, listener) = config.listeners.into_iter().next().unwrap();
-        let gateway = Gateway::start(GatewaySettings {
-            shards: 1,
-            listeners: vec![(any, listener)],
-            tables: config.tables,
-            routes: config.routes,
-            connections_max: 10,
-            body_memory_octets: 1 << 20,
-            log: Vec::new(),
-            ledger: None,
-        });
-        let gateway = gateway.unwrap();
+        let gateway = Gateway::start(settings(folder.path(), 1)).unwrap();
         let connect = || {
             let client = TcpStream::connect(gateway.addresses()[0]).unwrap();
             client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
