@@ -6,15 +6,14 @@
 //! the literals that are too short or too long for that, or too much alike.
 
 use super::grams::{ANCHORED_OCTETS, Grams, Tail};
-use super::lanes::{Lanes, table_octets};
+use super::lanes::{self, Lanes, table_octets};
 use super::scratch::Search;
 use crate::limits::FULL_TABLE_OCTETS;
-use aho_corasick::automaton::StateID;
 
 /// Where a walk stands between two octets. It has meaning only for the [`Literals`] it came from.
 #[derive(Clone, Debug, Default)]
 pub(super) struct WalkState {
-    table: StateID,
+    table: lanes::State,
     tail: Tail,
 }
 
@@ -61,8 +60,7 @@ impl Literals {
 
     /// The state before any octet.
     pub(super) fn start(&self) -> WalkState {
-        let table = self.lanes.as_ref().map_or_else(StateID::default, Lanes::start);
-        WalkState { table, tail: Tail::default() }
+        WalkState { table: lanes::START, tail: Tail::default() }
     }
 
     /// Whether there is nothing to look for.
@@ -83,13 +81,23 @@ impl Literals {
     #[inline]
     pub(super) fn walk(&self, state: &mut WalkState, block: &[u8], search: &mut Search) {
         let Search { hits, folded, .. } = search;
-        let behind_tail = state.tail.fold(block, folded);
         if let Some(lanes) = &self.lanes {
-            state.table = lanes.walk(state.table, &behind_tail[state.tail.octets()..], hits);
+            state.table = lanes.walk(state.table, block, hits);
         }
         if let Some(grams) = &self.grams {
+            state.tail.fold(block, folded);
             grams.walk(&mut state.tail, folded, block.len(), hits);
         }
+    }
+}
+
+/// How rare an octet is in texts: four times the logarithm to base two of how many octets one of it
+/// comes in, by what is known of English.
+pub(super) fn rarity(octet: u8) -> u32 {
+    const ORDER: &[u8] = b" etaoinsrhldcumfpgwybvk";
+    match ORDER.iter().position(|one| *one == octet) {
+        Some(place) => 11 + place as u32,
+        None => 36,
     }
 }
 
@@ -294,7 +302,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             b'a' + (state >> 33) as u8 % 26
         };
-        let set = set((0..16_000).map(|_| (0..16).map(|_| octet()).collect::<Vec<u8>>()));
+        let set = set((0..20_000).map(|_| (0..16).map(|_| octet()).collect::<Vec<u8>>()));
         let literals = Literals::compile(&set).unwrap();
         assert!(literals.grams.is_some() && literals.lanes.is_none());
         let (full, windows) = literals.tables();
