@@ -5,8 +5,9 @@
 //! passed over or kept, never an error, and say so through [`Decoder::dirty`].
 
 use super::content_type::Encoding;
+use super::sixteen::{self, Word, equal};
 use crate::limits::{DECODE_STEP_OCTETS, QP_BLANKS_HELD};
-use memchr::{memchr2, memchr3};
+use memchr::memchr2;
 
 /// Octets that one decoding step can give at most: quoted-printable may let go the blanks it held.
 pub(super) const DECODED_STEP_OCTETS: usize = DECODE_STEP_OCTETS + QP_BLANKS_HELD + 4;
@@ -89,6 +90,26 @@ impl Output<'_> {
         let plain = base64_simd::STANDARD_NO_PAD.decode(digits, room).map_or(0, |out| out.len());
         self.length += plain;
         plain > 0
+    }
+
+    /// Takes the octets of `wire` up to the first one that is marked, and returns how many there are.
+    #[inline]
+    fn run(&mut self, wire: &[u8], marks: impl Fn(Word) -> Word) -> usize {
+        let mut taken = 0;
+        while let Some(word) = wire[taken..].first_chunk() {
+            let Some(room) = self.octets[self.length..].first_chunk_mut() else { break };
+            // All of them are put there, since that is one step; those too many are written over.
+            *room = *word;
+            let length = sixteen::before(sixteen::bits(marks(Word::new(*word))));
+            (self.length, taken) = (self.length + length, taken + length);
+            if length < sixteen::OCTETS {
+                return taken;
+            }
+        }
+        let rest = &wire[taken..];
+        let last = sixteen::until(rest, marks);
+        self.extend(&rest[..last]);
+        taken + last
     }
 
     fn extend(&mut self, octets: &[u8]) {
@@ -232,10 +253,8 @@ pub(super) struct QuotedPrintable {
     dirty: bool,
 }
 
-/// Octets that are read one by one before the next run of text is looked for, and the octets of a
-/// run from which on looking for the next one at once pays.
+/// Octets that are read one by one before the fast way is tried again.
 const SLOW_OCTETS: usize = 16;
-const FAST_RUN_OCTETS: usize = 8;
 
 /// How much of an escape has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,41 +307,44 @@ impl QuotedPrintable {
         }
     }
 
-    /// The fast way, for text up to an escape or a line end. Returns what it left.
+    /// The fast way: text, and the escapes and line ends that are there as a whole. Returns what it
+    /// left.
     fn plain_run<'a>(&mut self, wire: &'a [u8], output: &mut Output<'_>) -> &'a [u8] {
         let mut rest = wire;
-        loop {
-            let special = memchr3(b'=', b'\r', b'\n', rest);
-            let (run, after) = rest.split_at(special.unwrap_or(rest.len()));
-            let text = run.iter().rposition(|octet| !is_blank(*octet)).map_or(0, |last| last + 1);
-            if text > 0 {
-                self.release_blanks(output);
-                output.extend(&run[..text]);
-            }
-            run[text..].iter().for_each(|blank| self.hold_blank(*blank, output));
-            // Where escapes and line ends are dense, looking for them costs more than going on
-            // octet by octet.
-            if run.len() < FAST_RUN_OCTETS {
-                return after;
-            }
+        while self.blank_count == 0 {
+            let run = output
+                .run(rest, |word| equal(word, b'=') | equal(word, b'\r') | equal(word, b'\n'));
+            let (text, after) = rest.split_at(run);
+            let blanks = text.iter().rev().take_while(|octet| is_blank(**octet)).count();
+            // As many as would be held: each time that they are too many they are let go.
+            let blanks = if blanks == 0 { 0 } else { (blanks - 1) % QP_BLANKS_HELD + 1 };
             rest = match *after {
                 [b'\r', b'\n', ref next_line @ ..] => {
-                    (self.blank_count, self.tabs) = (0, 0);
+                    output.length -= blanks;
                     output.extend(b"\r\n");
                     next_line
                 }
-                [b'=', b'\r', b'\n', ref next_line @ ..] => {
-                    self.release_blanks(output);
+                [b'\n', ref next_line @ ..] => {
+                    output.length -= blanks;
+                    output.push(b'\n');
+                    next_line
+                }
+                [b'=', b'\r', b'\n', ref next_line @ ..] | [b'=', b'\n', ref next_line @ ..] => {
                     next_line
                 }
                 [b'=', high, low, ref behind @ ..] if is_hexadecimal(high, low) => {
-                    self.release_blanks(output);
                     output.push(hexadecimal(high) << 4 | hexadecimal(low));
                     behind
                 }
-                _ => return after,
-            }
+                _ => {
+                    output.length -= blanks;
+                    let held = &text[run - blanks..];
+                    held.iter().for_each(|blank| self.hold_blank(*blank, output));
+                    return after;
+                }
+            };
         }
+        rest
     }
 
     #[inline]

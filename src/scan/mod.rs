@@ -36,6 +36,7 @@ mod results;
 mod rule_error;
 mod rules;
 mod scratch;
+mod sixteen;
 mod sniff;
 mod structure;
 mod unpacked;

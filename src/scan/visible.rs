@@ -5,7 +5,8 @@
 //! to its reader, and so it is to a rule. This is a machine over octets that can stop after each of
 //! them and does a bounded work for each. It reads as browsers do, but for what needs a tree.
 
-use memchr::{memchr, memchr3};
+use super::sixteen::{self, OCTETS, Word, equal, up_to};
+use memchr::memchr;
 use std::fmt;
 
 /// The state of a text in UTF-8 that is made visible.
@@ -59,34 +60,17 @@ impl Hidden {
     }
 }
 
-/// How an octet of a text is shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shown {
-    AsItIs,
-    Space,
-    /// As it is, unless the text is HTML.
-    AsMarkup,
-    /// It depends on its neighbours.
-    Otherwise,
+/// Characters that may be blank or have no width begin with one of these.
+const SPECIAL_LEADS: [u8; 6] = [0xc2, 0xcd, 0xe1, 0xe2, 0xe3, 0xef];
+
+/// Whether an octet behind `<` makes it the start of something.
+fn opens(octet: u8) -> bool {
+    octet.is_ascii_alphabetic() || matches!(octet, b'/' | b'!' | b'?')
 }
 
-static SHOWN: [Shown; 256] = shown_table();
-
-const fn shown_table() -> [Shown; 256] {
-    let mut table = [Shown::Otherwise; 256];
-    let mut octet = b'!';
-    while octet <= b'~' {
-        table[octet as usize] = Shown::AsItIs;
-        octet += 1;
-    }
-    table[b' ' as usize] = Shown::Space;
-    table[b'<' as usize] = Shown::AsMarkup;
-    table[b'&' as usize] = Shown::AsMarkup;
-    table
+fn is_blank(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t' | b'\r' | b'\n' | 0x0c)
 }
-
-/// Octets of a text that are looked at at once.
-const PLAIN_OCTETS: usize = 16;
 
 /// Octets of a name that are kept: no name that matters is longer.
 const NAME_OCTETS: usize = 12;
@@ -135,35 +119,76 @@ impl Visible {
     pub(super) fn read(&mut self, octets: &[u8], out: &mut Vec<u8>) {
         let mut rest = octets;
         while let Some((octet, after)) = rest.split_first() {
-            if self.place == Place::Text {
-                rest = self.text(rest, out);
-                continue;
-            }
-            match self.passed_over(rest) {
-                0 => {
-                    self.markup(*octet, out);
-                    rest = after;
-                }
-                passed => rest = &rest[passed..],
-            }
+            rest = match self.place {
+                Place::Text => self.text(rest, out),
+                Place::TagName => self.tag_name(rest, out),
+                Place::Tag(quote) => self.tag(rest, quote, out),
+                Place::Entity => self.entity_name(rest, out),
+                _ => match self.passed_over(rest) {
+                    0 if self.markup(*octet, out) => after,
+                    0 => rest,
+                    passed => &rest[passed..],
+                },
+            };
         }
     }
 
-    /// Takes the octets at the start that are in the name of a tag; of a long name not all are kept.
-    fn tag_name(&mut self, octets: &[u8]) -> usize {
-        let ends = |octet: &u8| matches!(octet, b'>' | b'/' | b' ' | b'\t' | b'\r' | b'\n' | 0x0c);
-        let length = octets.iter().position(ends).unwrap_or(octets.len());
-        let kept = octets[..length].iter().take(NAME_OCTETS);
-        kept.for_each(|octet| _ = self.name.push(octet.to_ascii_lowercase()));
-        length
+    /// The name of a tag, of which not all is kept if it is long. Returns what is left.
+    fn tag_name<'a>(&mut self, octets: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+        for (place, octet) in octets.iter().enumerate() {
+            self.place = match octet {
+                b'>' => self.tag_ends(out),
+                b' ' | b'\t' | b'\r' | b'\n' | 0x0c | b'/' => Place::Tag(None),
+                _ => {
+                    self.name.push(octet.to_ascii_lowercase());
+                    continue;
+                }
+            };
+            return &octets[place + 1..];
+        }
+        &[]
+    }
+
+    /// What is in a tag behind its name, perhaps in quotes. Returns what is left.
+    fn tag<'a>(&mut self, octets: &'a [u8], mut quote: Option<u8>, out: &mut Vec<u8>) -> &'a [u8] {
+        let mut rest = octets;
+        loop {
+            let length = match quote {
+                Some(quote) => sixteen::until(rest, |word| equal(word, quote)),
+                None => sixteen::until(rest, |word| {
+                    equal(word, b'>') | equal(word, b'"') | equal(word, b'\'')
+                }),
+            };
+            let Some((found, after)) = rest[length..].split_first() else {
+                self.place = Place::Tag(quote);
+                return &[];
+            };
+            rest = after;
+            quote = match (quote, *found) {
+                (Some(_), _) => None,
+                (None, b'>') => {
+                    self.place = self.tag_ends(out);
+                    return rest;
+                }
+                (None, found) => Some(found),
+            };
+        }
+    }
+
+    /// The name or number of an entity. Returns what is left.
+    fn entity_name<'a>(&mut self, octets: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+        for (place, octet) in octets.iter().enumerate() {
+            if !entity_goes_on(&mut self.name, *octet) {
+                self.entity(Some(*octet), out);
+                return &octets[place + usize::from(*octet == b';')..];
+            }
+        }
+        &[]
     }
 
     /// How many octets at the start say nothing in the markup that is open.
-    fn passed_over(&mut self, octets: &[u8]) -> usize {
+    fn passed_over(&self, octets: &[u8]) -> usize {
         let next = match self.place {
-            Place::TagName => Some(self.tag_name(octets)),
-            Place::Tag(None) => memchr3(b'>', b'"', b'\'', octets),
-            Place::Tag(Some(quote)) => memchr(quote, octets),
             Place::Comment(0) => memchr(b'-', octets),
             Place::Hidden(_, 0) => memchr(b'<', octets),
             Place::Declaration => memchr(b'>', octets),
@@ -189,83 +214,77 @@ impl Visible {
         let mut rest = octets;
         loop {
             if self.character_octets == 0 {
-                let run = self.run(rest);
-                out.extend_from_slice(&rest[..run]);
-                rest = &rest[run..];
+                rest = self.run(rest, out);
             }
-            let Some((octet, after)) = rest.split_first() else { return rest };
-            rest = after;
-            match *octet {
-                b'<' if self.html => {
-                    self.place = Place::Open;
-                    return rest;
+            // In floods of what is no run, none is looked for before each octet.
+            loop {
+                let Some((octet, after)) = rest.split_first() else { return rest };
+                match *octet {
+                    b'<' if self.html => {
+                        // As a rule the next octet is there and says what comes.
+                        self.place = Place::Open;
+                        if after.first().is_none_or(|next| opens(*next)) {
+                            return after;
+                        }
+                        self.place = Place::Text;
+                        self.show(b'<', out);
+                    }
+                    b'&' if self.html => {
+                        (self.place, self.name) = (Place::Entity, Name::default());
+                        return after;
+                    }
+                    octet if self.after_blank && self.character_octets == 0 && is_blank(octet) => {}
+                    octet if is_blank(octet) || self.character_octets > 0 || !octet.is_ascii() => {
+                        self.show(octet, out);
+                    }
+                    _ => break,
                 }
-                b'&' if self.html => {
-                    (self.place, self.name) = (Place::Entity, Name::default());
-                    return rest;
-                }
-                octet => self.show(octet, out),
+                rest = after;
             }
         }
     }
 
-    /// How many octets at the start are shown as they are: words with one space between them.
+    /// Shows the octets at the start that stay as they are: words with one space between them.
+    /// Returns what is left.
     #[inline]
-    fn run(&mut self, octets: &[u8]) -> usize {
-        // In floods of blanks and line ends no octet is one of a run.
-        match octets.first().map(|octet| SHOWN[usize::from(*octet)]) {
-            Some(Shown::AsItIs) => {}
-            Some(Shown::Space) if !self.after_blank => {}
-            Some(Shown::AsMarkup) if !self.html => {}
-            _ => return 0,
-        }
-        let (pieces, _) = octets.as_chunks();
-        let plain = pieces.iter().take_while(|piece| self.is_plain(piece)).count();
-        let begun = plain * PLAIN_OCTETS;
-        begun + self.run_by_octet(&octets[begun..])
-    }
-
-    /// Whether octets that go on are all shown as they are. Branches would cost more than to look at
-    /// all of them, which the processor can do at once.
-    #[inline]
-    fn is_plain(&mut self, octets: &[u8; PLAIN_OCTETS]) -> bool {
-        let markup = u8::from(self.html);
-        let mut other = u8::from(self.after_blank && octets[0] == b' ');
-        for octet in octets {
-            other |= u8::from(!matches!(octet, b' '..=b'~'));
-            other |= markup & u8::from(matches!(octet, b'<' | b'&'));
-        }
-        for pair in octets.array_windows::<2>() {
-            other |= u8::from(*pair == *b"  ");
-        }
-        if other == 0 {
-            self.after_blank = octets[PLAIN_OCTETS - 1] == b' ';
-        }
-        other == 0
-    }
-
-    #[inline]
-    fn run_by_octet(&mut self, octets: &[u8]) -> usize {
-        let (html, mut after_blank) = (self.html, self.after_blank);
-        let stop = octets.iter().position(|octet| match SHOWN[usize::from(*octet)] {
-            Shown::AsItIs => {
-                after_blank = false;
-                false
+    fn run<'a>(&mut self, octets: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+        let mut rest = octets;
+        loop {
+            let word = sixteen::padded(rest);
+            let length = sixteen::before(self.stops(Word::new(word))).min(rest.len());
+            // All of them are put there, since that is one step, and those too many taken away.
+            out.extend_from_slice(&word);
+            out.truncate(out.len() - (OCTETS - length));
+            if let Some(last) = length.checked_sub(1) {
+                self.after_blank = word[last] == b' ';
             }
-            Shown::Space => std::mem::replace(&mut after_blank, true),
-            Shown::AsMarkup => {
-                after_blank &= html;
-                html
+            rest = &rest[length..];
+            if length < OCTETS {
+                return rest;
             }
-            Shown::Otherwise => true,
-        });
-        self.after_blank = after_blank;
-        stop.unwrap_or(octets.len())
+        }
     }
 
-    fn markup(&mut self, octet: u8, out: &mut Vec<u8>) {
+    /// A bit for each octet of a word that is not shown as it is, or not for sure.
+    #[inline(always)]
+    fn stops(&self, word: Word) -> u32 {
+        let spaces = sixteen::bits(equal(word, b' '));
+        let mut stops = spaces & (spaces << 1 | u32::from(self.after_blank));
+        if self.html {
+            stops |= sixteen::bits(equal(word, b'<') | equal(word, b'&'));
+        }
+        if sixteen::bits(up_to(word, 0x1f) | word) != 0 {
+            let blanks = equal(word, b'\r') | equal(word, b'\n') | equal(word, b'\t');
+            let leads = SPECIAL_LEADS.map(|lead| equal(word, lead));
+            let special = leads.into_iter().fold(equal(word, 0x0c), |all, one| all | one);
+            stops |= sixteen::bits(blanks | special);
+        }
+        stops
+    }
+
+    /// An octet in what may be markup. False if it is text, and to be read as such.
+    fn markup(&mut self, octet: u8, out: &mut Vec<u8>) -> bool {
         self.place = match (self.place, octet) {
-            (Place::Text, _) => Place::Text,
             (Place::Open, b'a'..=b'z' | b'A'..=b'Z' | b'/') => {
                 self.name = Name::default();
                 self.name.push(octet.to_ascii_lowercase());
@@ -275,16 +294,11 @@ impl Visible {
             (Place::Open, b'?') => Place::Declaration,
             (Place::Open, _) => {
                 self.show(b'<', out);
-                return self.text_again(octet, out);
+                self.place = Place::Text;
+                return false;
             }
-            (Place::TagName, b'>') => self.tag_ends(out),
-            (Place::TagName, b' ' | b'\t' | b'\r' | b'\n' | 0x0c | b'/') => Place::Tag(None),
-            // All others were passed over.
-            (Place::TagName, _) => Place::TagName,
-            (Place::Tag(None), b'>') => self.tag_ends(out),
-            (Place::Tag(None), b'"' | b'\'') => Place::Tag(Some(octet)),
-            (Place::Tag(Some(quote)), _) if quote == octet => Place::Tag(None),
-            (Place::Tag(quote), _) => Place::Tag(quote),
+            // These are read a run at a time.
+            (Place::Text | Place::TagName | Place::Tag(_) | Place::Entity, _) => self.place,
             (Place::Markup(1), b'-') => Place::Comment(2),
             (Place::Markup(0), b'-') => Place::Markup(1),
             (Place::Markup(_) | Place::Declaration, b'>') => Place::Text,
@@ -295,22 +309,8 @@ impl Visible {
             (Place::Comment(2), b'!') => Place::Comment(2),
             (Place::Comment(_), _) => Place::Comment(0),
             (Place::Hidden(what, seen), _) => hidden(what, seen, octet, &mut self.name),
-            (Place::Entity, _) => {
-                if !entity_goes_on(&mut self.name, octet) {
-                    self.entity(Some(octet), out);
-                    if octet != b';' {
-                        self.text_again(octet, out);
-                    }
-                }
-                return;
-            }
         };
-    }
-
-    /// An octet that ended something and is text again, or the start of something.
-    fn text_again(&mut self, octet: u8, out: &mut Vec<u8>) {
-        self.place = Place::Text;
-        self.text(&[octet], out);
+        true
     }
 
     /// A tag is complete.
@@ -339,7 +339,7 @@ impl Visible {
             return;
         }
         self.show(b'&', out);
-        name.octets().iter().for_each(|octet| self.show(*octet, out));
+        out.extend_from_slice(name.octets());
         if end == Some(b';') {
             self.show(b';', out);
         }
@@ -366,9 +366,8 @@ impl Visible {
         }
         match octet {
             _ if held > 0 => self.character_goes_on(octet, out),
-            b' ' | b'\t' | b'\r' | b'\n' | 0x0c => self.blank(out),
-            // Characters that may be blank or have no width begin with one of these.
-            0xc2 | 0xcd | 0xe1..=0xe3 | 0xef => {
+            octet if is_blank(octet) => self.blank(out),
+            octet if SPECIAL_LEADS.contains(&octet) => {
                 self.character[0] = octet;
                 self.character_octets = 1;
             }
