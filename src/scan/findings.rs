@@ -345,6 +345,11 @@ impl Findings {
         self.hits.insert(place, hit);
     }
 
+    /// Whether a place at `offset` or behind it may still be kept.
+    pub(super) fn may_note(&self, offset: u64) -> bool {
+        self.hits.get(HITS_MAX - 1).is_none_or(|last| offset <= last.offset)
+    }
+
     /// Counts work units: octets that a table or a machine has taken, each time that one has.
     pub(super) fn charge(&mut self, units: u64) {
         self.units += units;

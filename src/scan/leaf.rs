@@ -99,7 +99,7 @@ impl Reading {
         self.behind = start + octets.len() as u64;
         if !self.is_encoded() {
             scratch::with(|Scratch { text, search, .. }| {
-                self.plain(octets, search, sink, |place| start + place as u64);
+                self.plain(octets, start, search, sink, |place| start + place as u64);
                 self.read_beside(octets, search, sink);
                 self.show(octets, text, search, sink);
             });
@@ -111,9 +111,10 @@ impl Reading {
                 let before = self.decoder.clone();
                 let length = self.decoder.step(piece, plain);
                 let mut wire = WirePlaces { decoder: before, wire: piece, start, behind: 0, again };
-                self.plain(&plain[..length], search, sink, |place| wire.offset_of(place));
-                self.read_beside(&plain[..length], search, sink);
-                self.show(&plain[..length], text, search, sink);
+                let plain = &plain[..length];
+                self.plain(plain, start, search, sink, |place| wire.offset_of(place));
+                self.read_beside(plain, search, sink);
+                self.show(plain, text, search, sink);
                 start += piece.len() as u64;
             }
         });
@@ -171,7 +172,7 @@ impl Reading {
         scratch::with(|Scratch { plain, text, search, .. }| {
             let length = self.decoder.finish(plain);
             let last = self.behind.saturating_sub(1);
-            self.plain(&plain[..length], search, sink, |_| last);
+            self.plain(&plain[..length], last, search, sink, |_| last);
             self.read_beside(&plain[..length], search, sink);
             if self.stream == Stream::Leaf {
                 beside::finish(self.place(), search, sink);
@@ -187,12 +188,13 @@ impl Reading {
         }
     }
 
-    /// Decoded octets. `offset_of` tells on which content octet one of them was complete; it is
-    /// asked for places in their order.
+    /// Decoded octets, of content that begins at `from`. `offset_of` tells on which content octet one
+    /// of them was complete; it is asked for places in their order.
     #[inline]
     fn plain<W: Watch>(
         &mut self,
         octets: &[u8],
+        from: u64,
         search: &mut Search,
         sink: &mut Sink<'_, W>,
         mut offset_of: impl FnMut(usize) -> u64,
@@ -207,6 +209,10 @@ impl Reading {
         let (stream, part, is_text) = (self.stream, self.part, self.is_text);
         let Sink { rules, matches, findings, in_leaves, .. } = sink;
         let surface_for = |rule| surface_of_leaf(rules, is_text, rule);
+        // A decoded octet takes at least one of content, but for the few that were held back.
+        let least = |place: usize| {
+            from + place.saturating_sub(DECODED_STEP_OCTETS - DECODE_STEP_OCTETS) as u64
+        };
         if self.stream == Stream::Leaf {
             let asks = |rule| surface_for(rule).is_some();
             let start = self.start;
@@ -219,7 +225,8 @@ impl Reading {
                 |rule, place| {
                     let Some(surface) = surface_for(rule) else { return };
                     let stream = place.map_or(Stream::LeafExpressions, |_| Stream::Leaf);
-                    if matches.first(stream, rule) {
+                    if matches.first(stream, rule) && findings.may_note(place.map_or(start, least))
+                    {
                         let offset = place.map_or(start, &mut offset_of);
                         findings.note(Hit { rule, surface, part, offset });
                     }
@@ -228,7 +235,7 @@ impl Reading {
         } else {
             rules.look(&mut self.walk, octets, search, |rule, place| {
                 let Some(surface) = surface_for(rule) else { return };
-                if matches.first(stream, rule) {
+                if matches.first(stream, rule) && findings.may_note(least(place)) {
                     findings.note(Hit { rule, surface, part, offset: offset_of(place) });
                 }
             });
@@ -309,10 +316,10 @@ struct WirePlaces<'a> {
 
 /// Octets that are made visible at once: what becomes of them, three times as many at most, is then
 /// still near.
-const SHOWN_OCTETS: usize = 4 * 1024;
+const SHOWN_OCTETS: usize = 8 * 1024;
 
 /// Octets that are decoded at once while a place is looked for: fewer the nearer it is.
-const LOOKED_THROUGH_OCTETS: [usize; 3] = [1024, 64, 1];
+const LOOKED_THROUGH_OCTETS: [usize; 4] = [256, 32, 4, 1];
 
 impl WirePlaces<'_> {
     fn offset_of(&mut self, plain_place: usize) -> u64 {
