@@ -6,6 +6,7 @@
 //! is found the automaton runs, over as many octets around it as a match may have there. What a
 //! sender can make it run is bounded by a budget.
 
+use super::literals::rarity;
 use super::windows::{Gates, set};
 use crate::limits::{REGEX_GATE_OCTETS, REGEX_GATES_MAX, REGEX_REACH_OCTETS, REGEX_TABLE_OCTETS};
 use regex_automata::dfa::{Automaton, StartKind, dense};
@@ -14,6 +15,7 @@ use regex_automata::util::primitives::StateID;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
+use std::ops::Range;
 
 /// The expressions of a rule set, by their numbers.
 #[derive(Debug, Default)]
@@ -43,13 +45,43 @@ pub(super) struct Regex {
     pub start: StateID,
     /// Literals in lower case of which one is in every match; none if it must always be asked.
     pub gates: Vec<Vec<u8>>,
-    /// Octets that a match may have before the end of its gate, and behind it, as far as they are
-    /// looked at.
-    pub before: usize,
-    pub after: usize,
+    /// Which octet of the only one is the rarest.
+    rarest: usize,
+    /// Octets that a match may have before the end of its gate, and behind it.
+    pub before: Reach,
+    pub after: Reach,
     /// Every match begins with the text.
     pub at_start: bool,
 }
+
+/// How far a match may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Over so many octets at most.
+    Within(usize),
+    /// Further than it is looked for.
+    Beyond,
+}
+
+impl Reach {
+    fn of(octets: Option<usize>) -> Reach {
+        match octets {
+            Some(octets) if octets <= REGEX_REACH_OCTETS => Reach::Within(octets),
+            _ => Reach::Beyond,
+        }
+    }
+
+    /// As far as it is looked for.
+    pub(super) fn octets(self) -> usize {
+        match self {
+            Reach::Within(octets) => octets,
+            Reach::Beyond => REGEX_REACH_OCTETS,
+        }
+    }
+}
+
+/// Places where a gate may be that are tried before all is asked about.
+const PLACES_TRIED: usize = 3;
 
 impl std::fmt::Debug for Regex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -75,12 +107,10 @@ impl Regex {
         gates.sort_unstable();
         gates.dedup();
         let longest = gates.iter().map(Vec::len).max().unwrap_or(0);
-        let reach = |octets: Option<usize>, more: usize| {
-            octets.map_or(REGEX_REACH_OCTETS, |octets| REGEX_REACH_OCTETS.min(octets + more))
-        };
         let dense = dense::Config::new()
             .match_kind(MatchKind::All)
             .start_kind(StartKind::Unanchored)
+            .specialize_start_states(true)
             .dfa_size_limit(Some(REGEX_TABLE_OCTETS))
             .determinize_size_limit(Some(2 * REGEX_TABLE_OCTETS));
         let nfa = thompson::Config::new().utf8(false).nfa_size_limit(Some(REGEX_TABLE_OCTETS));
@@ -98,9 +128,14 @@ impl Regex {
         let start = automaton
             .start_state_forward(&Input::new(b"").anchored(Anchored::No))
             .map_err(|error| error.to_string())?;
-        let (before, after) = (reach(before, longest), reach(after, 0));
+        let rarest = |gate: &Vec<u8>| {
+            (0..gate.len()).max_by_key(|place| rarity(gate[*place])).unwrap_or_default()
+        };
+        let rarest = gates.first().map_or(0, rarest);
+        let before = Reach::of(before.map(|octets| octets + longest));
+        let after = Reach::of(after);
         let at_start = hir.properties().look_set_prefix().contains(Look::Start);
-        Ok(Regex { rule, automaton, start, gates, before, after, at_start })
+        Ok(Regex { rule, automaton, start, gates, rarest, before, after, at_start })
     }
 
     /// Memory of its table, in octets.
@@ -108,12 +143,76 @@ impl Regex {
         self.automaton.memory_usage()
     }
 
-    /// Whether there is a match that lies in `from..to` of `text`; what is around it counts for
-    /// boundaries alone.
-    pub(super) fn matches(&self, text: &[u8], from: usize, to: usize) -> bool {
-        let input = Input::new(text).range(from..to).earliest(true);
+    /// Whether there is a match around the gates that end with an octet of `ends`; what is outside of
+    /// `within` counts for boundaries alone. A match around another gate may be told too.
+    pub(super) fn matches_around(
+        &self,
+        text: &[u8],
+        ends: Range<usize>,
+        within: Range<usize>,
+    ) -> bool {
+        // Far fewer octets are left if it is known where the gates are.
+        let (first, last) = self.gates_in(text, ends.clone()).unwrap_or((ends.start + 1, ends.end));
+        let from = match self.before {
+            Reach::Within(octets) => first.saturating_sub(octets).max(within.start),
+            Reach::Beyond => within.start,
+        };
+        let to = match self.after {
+            Reach::Within(octets) => within.end.min(last + octets),
+            Reach::Beyond => within.end,
+        };
+        self.matches(text, from, last, to)
+    }
+
+    /// Where behind the first gate and behind the last one of those that end with an octet of `ends`
+    /// is. `None` if that takes too long to see.
+    fn gates_in(&self, text: &[u8], ends: Range<usize>) -> Option<(usize, usize)> {
+        let [gate] = &self.gates[..] else { return None };
+        let octet = *gate.get(self.rarest)?;
+        // The places of its rarest octet, of which a few are tried from either side.
+        let from = (ends.start + 1 + self.rarest).checked_sub(gate.len())?;
+        let places = from..(ends.end + self.rarest + 1).checked_sub(gate.len())?;
+        let is_gate = |place: usize| {
+            let from = place.checked_sub(self.rarest);
+            let here = from.and_then(|from| text.get(from..from + gate.len()));
+            here.is_some_and(|here| here.eq_ignore_ascii_case(gate))
+        };
+        let [lower, upper] = [octet, octet.to_ascii_uppercase()];
+        let here = text.get(places)?;
+        let mut tried = memchr::memchr2_iter(lower, upper, here).take(PLACES_TRIED);
+        let first = from + tried.find(|place| is_gate(from + place))?;
+        let mut tried = memchr::memchr2_iter(lower, upper, here).rev().take(PLACES_TRIED);
+        let last = from + tried.find(|place| is_gate(from + place))?;
+        let behind = gate.len() - self.rarest;
+        Some((first + behind, last + behind))
+    }
+
+    /// Whether there is a match that lies in `from..to` of `text` and begins before `last`; what is
+    /// around it counts for boundaries alone. A match that begins later may be told too.
+    pub(super) fn matches(&self, text: &[u8], from: usize, last: usize, to: usize) -> bool {
+        let automaton = &self.automaton;
+        let input = Input::new(text).range(from..to);
         // It fails on octets that make an automaton quit, and there are none.
-        self.automaton.try_search_fwd(&input).is_ok_and(|found| found.is_some())
+        let Ok(mut state) = automaton.start_state_forward(&input) else { return false };
+        for (place, octet) in text[from..to].iter().enumerate() {
+            state = automaton.next_state(state, *octet);
+            if !automaton.is_special_state(state) {
+                continue;
+            }
+            if automaton.is_match_state(state) {
+                return true;
+            }
+            // Nothing that began before is still alive. On most texts that is soon so.
+            if from + place >= last && automaton.is_start_state(state) {
+                return false;
+            }
+        }
+        // A match is told with the octet behind it.
+        let behind = match text.get(to) {
+            Some(octet) => automaton.next_state(state, *octet),
+            None => automaton.next_eoi_state(state),
+        };
+        automaton.is_match_state(behind)
     }
 
     /// Takes the next octets of a text up to the first match. How many were taken, and whether a
@@ -166,12 +265,22 @@ struct Gated {
 }
 
 impl Gated {
-    /// By a literal, or by its beginning if it is very long; none if it is too short.
-    fn by(mut literal: Vec<u8>) -> Option<Gated> {
-        let behind = literal.len().saturating_sub(REGEX_GATE_OCTETS);
-        literal.truncate(REGEX_GATE_OCTETS);
-        let long_enough = literal.len() >= GATE_OCTETS_MIN;
-        long_enough.then(|| Gated { literals: vec![literal], before: Some(0), after: Some(behind) })
+    /// By literals, or by their beginnings where they are very long; none if one is too short.
+    fn by(mut literals: Vec<Vec<u8>>) -> Option<Gated> {
+        let longest = literals.iter().map(Vec::len).max()?;
+        literals.iter_mut().for_each(|literal| literal.truncate(REGEX_GATE_OCTETS));
+        literals.sort_unstable();
+        literals.dedup();
+        let after = Some(longest.saturating_sub(REGEX_GATE_OCTETS));
+        let long_enough = literals.iter().all(|literal| literal.len() >= GATE_OCTETS_MIN);
+        long_enough.then_some(Gated { literals, before: Some(0), after })
+    }
+
+    /// How often it is found in a text of letters that are all the same to chance, and the octets of
+    /// its table where that says no more.
+    fn cost(&self) -> (f64, usize) {
+        let chance = |literal: &Vec<u8>| f64::powi(16.0, -(literal.len().min(8) as i32));
+        (self.literals.iter().map(chance).sum(), self.literals.iter().map(Vec::len).sum())
     }
 
     /// With more octets around it.
@@ -184,7 +293,7 @@ impl Gated {
 /// The gate of an expression: the longest literals that are easily seen.
 fn gated(hir: &Hir) -> Option<Gated> {
     match hir.kind() {
-        HirKind::Literal(literal) => Gated::by(literal.0.to_ascii_lowercase()),
+        HirKind::Literal(literal) => Gated::by(vec![literal.0.to_ascii_lowercase()]),
         HirKind::Capture(capture) => gated(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => {
             // The gate of the first round: all others come behind it.
@@ -209,31 +318,37 @@ fn gated(hir: &Hir) -> Option<Gated> {
     }
 }
 
-/// In a sequence, any piece may be the gate: the one whose shortest literal is the longest.
+/// In a sequence, any piece may be the gate, or several that stand for a few literals together: the
+/// one that is found least often.
 fn gated_by_piece(pieces: &[Hir]) -> Option<Gated> {
     let mut best: Option<Gated> = None;
     let mut consider = |gated: Option<Gated>, from: usize, to: usize| {
-        let rank = |gated: &Gated| {
-            (gated.literals.iter().map(Vec::len).min(), usize::MAX - gated.literals.len())
-        };
-        if gated.as_ref().map(rank) > best.as_ref().map(rank) {
+        let Some(gated) = gated else { return };
+        if best.as_ref().is_none_or(|best| gated.cost() < best.cost()) {
             let (before, after) = (most_octets(&pieces[..from]), most_octets(&pieces[to..]));
-            best = gated.map(|gated| gated.within(before, after));
+            best = Some(gated.within(before, after));
         }
     };
-    let (mut run, mut from) = (Vec::new(), 0);
-    for (place, piece) in pieces.iter().enumerate() {
-        match fixed_octets(piece) {
-            Some(octets) => run.extend(octets),
-            None => {
-                consider(Gated::by(std::mem::take(&mut run)), from, place);
-                consider(gated(piece), place, place + 1);
-                from = place + 1;
+    for from in 0..pieces.len() {
+        consider(gated(&pieces[from]), from, from + 1);
+        let mut run = vec![Vec::new()];
+        for (to, piece) in (from + 1..).zip(&pieces[from..]) {
+            match fixed_octets(piece).and_then(|octets| product(&run, &octets)) {
+                Some(longer) => run = longer,
+                None => break,
             }
+            consider(Gated::by(run.clone()), from, to);
         }
     }
-    consider(Gated::by(run), from, pieces.len());
     best
+}
+
+/// Each of some literals with each of others behind it, if they are not too many.
+fn product(literals: &[Vec<u8>], others: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+    let is_few = literals.len() * others.len() <= REGEX_GATES_MAX;
+    let all =
+        literals.iter().flat_map(|one| others.iter().map(move |other| [&one[..], other].concat()));
+    is_few.then(|| all.collect())
 }
 
 /// The most octets that pieces can have together.
@@ -241,26 +356,42 @@ fn most_octets(pieces: &[Hir]) -> Option<usize> {
     pieces.iter().try_fold(0usize, |sum, piece| sum.checked_add(piece.properties().maximum_len()?))
 }
 
-/// The octets, in lower case, that a piece stands for: a literal, or a letter in either case.
-fn fixed_octets(piece: &Hir) -> Option<Vec<u8>> {
-    match piece.kind() {
-        HirKind::Literal(literal) => Some(literal.0.to_ascii_lowercase()),
-        HirKind::Capture(capture) => fixed_octets(&capture.sub),
-        HirKind::Concat(pieces) => {
-            let all: Option<Vec<Vec<u8>>> = pieces.iter().map(fixed_octets).collect();
-            all.map(|all| all.concat())
+/// The literals, in lower case, of which a piece is one, if they are few.
+fn fixed_octets(piece: &Hir) -> Option<Vec<Vec<u8>>> {
+    let mut all = match piece.kind() {
+        HirKind::Empty | HirKind::Look(_) => vec![Vec::new()],
+        HirKind::Literal(literal) => vec![literal.0.to_ascii_lowercase()],
+        HirKind::Capture(capture) => fixed_octets(&capture.sub)?,
+        HirKind::Concat(pieces) => pieces
+            .iter()
+            .try_fold(vec![Vec::new()], |all, piece| product(&all, &fixed_octets(piece)?))?,
+        HirKind::Alternation(branches) => {
+            let all: Option<Vec<_>> = branches.iter().map(fixed_octets).collect();
+            all?.concat()
         }
-        HirKind::Look(_) => Some(Vec::new()),
+        HirKind::Repetition(repetition) if repetition.max == Some(1) && repetition.min == 0 => {
+            let mut all = fixed_octets(&repetition.sub)?;
+            all.push(Vec::new());
+            all
+        }
         HirKind::Class(Class::Bytes(class)) => {
             let octets = class.iter().flat_map(|range| range.start()..=range.end());
-            let mut folded: Vec<u8> =
-                octets.take(3).map(|octet| octet.to_ascii_lowercase()).collect();
-            folded.dedup();
-            (folded.len() == 1).then_some(folded)
+            octets
+                .take(CLASS_OCTETS_MAX + 1)
+                .map(|octet| vec![octet.to_ascii_lowercase()])
+                .collect()
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    all.sort_unstable();
+    all.dedup();
+    let is_class = matches!(piece.kind(), HirKind::Class(_));
+    let most = if is_class { CLASS_OCTETS_MAX / 2 } else { REGEX_GATES_MAX };
+    (all.len() <= most).then_some(all)
 }
+
+/// Octets of a class, letters in both cases, that are taken one by one.
+const CLASS_OCTETS_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -273,18 +404,21 @@ mod tests {
 
     #[test]
     fn gates_are_literals_that_every_match_has() {
-        let table: [(&str, &[&str]); 13] = [
+        let table: [(&str, &[&str]); 16] = [
             ("viagra", &["viagra"]),
             ("(?i)Viagra", &["viagra"]),
             (r"\bvia\b.{0,20}(?:gra|pills)", &["via"]),
             (r"\bvi\b.{0,20}(?:gra|pills)", &["gra", "pills"]),
-            (r"a+bcd?efghi", &["efghi"]),
-            (r"(?i)(?:express|online) x", &["express", "online"]),
+            (r"a+bcd?efghi", &["bcdefghi", "bcefghi"]),
+            (r"(?i)(?:express|online) x", &["express x", "online x"]),
+            (r"(?:/[0-9]+){5}\.(?:php|html)\b", &[".html", ".php"]),
+            (r"http.{3}[ab][cd]+\.info", &[".info"]),
+            (r"[a-z]bc[a-z]", &[]),
             (r"(?:abc)+", &["abc"]),
             (r"(?:abc)*de", &[]),
             (r"ab|cdef", &[]),
             (r"[0-9]{4}-[0-9]{4}", &[]),
-            (r"(?i)a[bc]d", &[]),
+            (r"(?i)a[bc]d", &["abd", "acd"]),
             (r"^via$", &["via"]),
             (r"x\.exe", &["x.exe"]),
         ];
@@ -310,7 +444,8 @@ mod tests {
         ];
         for (pattern, reach) in table {
             let regex = Regex::compile(0, pattern).unwrap();
-            assert_eq!((regex.before, regex.after), reach, "{pattern}: {regex:?}");
+            let reached = (regex.before.octets(), regex.after.octets());
+            assert_eq!(reached, reach, "{pattern}: {regex:?}");
         }
     }
 

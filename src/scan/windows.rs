@@ -292,9 +292,10 @@ impl Asked {
             };
             let first = around.gates.iter().position(|cell| has(cell, number)).unwrap_or(0);
             let last = around.gates.iter().rposition(|cell| has(cell, number)).unwrap_or(0);
-            let from = around.begins + first * CELL_OCTETS + 1;
-            let to = around.begins + (last + 1) * CELL_OCTETS + regex.after;
-            let (from, to) = (from.saturating_sub(regex.before), to.min(around.text.len()));
+            let ends =
+                around.begins + first * CELL_OCTETS..around.begins + (last + 1) * CELL_OCTETS;
+            let from = (ends.start + 1).saturating_sub(regex.before.octets());
+            let to = (ends.end + regex.after.octets()).min(around.text.len());
             if regex.at_start && !(around.at_start && from == 0) {
                 continue;
             }
@@ -302,7 +303,8 @@ impl Asked {
                 self.is_spent = true;
                 return;
             }
-            if regex.matches(around.text, from, to) {
+            let ends = ends.start..ends.end.min(around.text.len());
+            if regex.matches_around(around.text, ends, from..to) {
                 set(&mut self.matched, number);
                 found(regex.rule);
             }
@@ -331,7 +333,7 @@ impl Asked {
                 self.is_spent = true;
                 return;
             }
-            if regex.matches(text, 0, text.len()) {
+            if regex.matches(text, 0, text.len(), text.len()) {
                 set(&mut self.matched, number);
                 found(regex.rule);
             }
