@@ -6,6 +6,7 @@
 //! cargo bench --bench scan                     # everything
 //! cargo bench --bench scan -- 2000 postern     # the rows whose name holds one of these
 //! cargo bench --bench scan -- --mail           # mail alone, without floods: to be profiled
+//! cargo bench --bench scan -- --flood links    # of the floods only those whose name holds this
 //! ```
 //!
 //! Each figure is the best of several short runs, since on a busy machine that is the one that says
@@ -55,16 +56,19 @@ fn main() {
 /// The rows that are wanted, and the mail.
 struct Bench {
     wanted: Vec<String>,
+    flood: Option<String>,
     mail_alone: bool,
     mail: Vec<Vec<u8>>,
 }
 
 impl Bench {
     fn from_arguments() -> Bench {
-        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+        let option = arguments.iter().position(|one| one == "--flood");
+        let flood = option.map(|place| arguments.drain(place..).nth(1).unwrap_or_default());
         let mail_alone = arguments.iter().any(|one| one == "--mail");
         let wanted = arguments.into_iter().filter(|one| !one.starts_with('-')).collect();
-        Bench { wanted, mail_alone, mail: mail() }
+        Bench { wanted, flood, mail_alone, mail: mail() }
     }
 
     fn wants(&self, rules: &str, engine: &str) -> bool {
@@ -103,6 +107,9 @@ impl Bench {
 
     /// The whole of a scan, with more and more to look for.
     fn whole(&self) {
+        if !self.wanted.is_empty() && !self.wanted.iter().any(|one| one.starts_with("whole")) {
+            return;
+        }
         let (Some(literals), Some(regexes)) = (list("2000"), expressions()) else { return };
         let text = [Surface::Subject, Surface::Text];
         let literals = specs(&literals, &text);
@@ -144,7 +151,12 @@ impl Bench {
             return println!("| {rules} | {engine} | {:.0} | | {mail:.3} | | | |", 1000.0 / mail);
         }
         let of_flood = |(name, flood): &Flood| (cost(std::slice::from_ref(flood)), *name);
-        let mut costs: Vec<_> = floods.iter().map(of_flood).collect();
+        let is_wanted =
+            |(name, _): &&Flood| self.flood.as_ref().is_none_or(|one| name.contains(one));
+        let mut costs: Vec<_> = floods.iter().filter(is_wanted).map(of_flood).collect();
+        if costs.is_empty() {
+            return println!("| {rules} | {engine} | no such flood | | {mail:.3} | | | |");
+        }
         costs.sort_by(|one, other| other.0.total_cmp(&one.0));
         let (worst, input) = costs[0];
         let others: Vec<String> =
