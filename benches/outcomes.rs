@@ -1,5 +1,6 @@
 //! Mail through real shards with the record of outcomes and without it: messages a second, and what a
-//! client waits for its final reply. `cargo bench --bench outcomes`.
+//! client waits for its final reply. `cargo bench --bench outcomes`; with `-- with` or `-- without` behind
+//! it, one of the two alone, to be profiled.
 //!
 //! 50 connections over loopback, clients and next hop in the same process, a next hop that keeps nothing
 //! on disk and answers at once; commits that are synced in the target folder. Rounds alternate, so that
@@ -35,6 +36,12 @@ fn main() {
     // `cargo test --benches` only wants it to build.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
+    }
+    let is_asked = |name: &str| std::env::args().any(|argument| argument == name);
+    for (name, remembers) in [("with", true), ("without", false)] {
+        if is_asked(name) {
+            return (1..=2 * ROUNDS).for_each(|_| println!("{}", load(SIZES[0], remembers)));
+        }
     }
     for octets in SIZES {
         let (mut ratios, mut added_us) = (Vec::new(), Vec::new());

@@ -160,11 +160,11 @@ impl World {
         }
     }
 
-    /// What nobody waits for is written as if its time had come.
+    /// Time goes on until what was written, or is waited for, has its turn.
     fn next_work(&mut self) -> Option<Work> {
         let soon = self.now + limits::LEDGER_COMMIT_INTERVAL;
-        let due = self.keeper.work_due(self.now).filter(|due| *due <= soon)?;
-        self.keeper.take_work(due)
+        self.now = self.keeper.work_due(self.now).filter(|due| *due <= soon)?.max(self.now);
+        self.keeper.take_work(self.now)
     }
 
     fn file(&mut self, job: FileJob) {
