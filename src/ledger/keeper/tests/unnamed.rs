@@ -65,7 +65,7 @@ fn a_retry_waits_for_a_commit_that_has_lost_its_client() {
     world.later(limits::LEDGER_COMMIT_MAX);
     match world.answer_to(holder(4)) {
         Some(Answer::Begun(Begun::Known(known))) => {
-            assert!(matches!(known.each[..], [Some(Known::Unknown { .. })]));
+            assert!(matches!(known.each[..], [Some(Known::Unknown(_))]));
         }
         other => panic!("{other:?}"),
     }
