@@ -3,7 +3,7 @@
 //! The numbers of sections are those of the revision of RFC 1845 (draft-fanf-smtp-rfc1845bis-01); what
 //! it leaves open is decided here, once for sessions of all kinds.
 
-use super::record::{CopyState, Form, Mail, Phase, Record, Sending, Told, Transfer};
+use super::record::{CopyState, Form, Mail, Phase, Recipient, Record, Sending, Told, Transfer};
 use super::{IdentityKey, Key};
 use crate::limits::{LEDGER_SENDINGS_MAX, RESUMES_MAX};
 use std::sync::Arc;
@@ -224,6 +224,16 @@ pub fn known_copy(record: &Record, address: &[u8], rules: u64) -> Option<Known> 
             _ => None,
         },
         (CopyState::NotSent, None) => None,
+    }
+}
+
+/// Whether a record knows something of its `place`th accepted recipient that an earlier one does not: it has
+/// its copy, or may have it, or is refused.
+pub fn knows(record: &Record, place: usize, recipient: &Recipient) -> bool {
+    match (&recipient.copy, told_to(record, place)) {
+        (CopyState::Done(_) | CopyState::Unknown(_), _) | (CopyState::Sent { .. }, None) => true,
+        (_, Some(told)) => matches!(told.code() / 100, 2 | 5),
+        (CopyState::NotSent, None) => false,
     }
 }
 

@@ -43,6 +43,7 @@ impl Keeper {
         let kept = live.filter(|id| self.live.get(id).is_some_and(|live| !live.unkept));
         let Some(id) = kept.filter(|id| self.has_names(*id)) else {
             if let Some(id) = live {
+                self.note_unrecorded(id);
                 self.drop_live(id, true);
             }
             return self.answer(transaction.holder, Answer::Committed { recorded: false });
