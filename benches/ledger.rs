@@ -27,7 +27,7 @@ fn record(number: u64) -> Record {
         rcpt: format!("TO:<{name}.with.a.usual.name@example.net>").into_bytes().into(),
         address: format!("{name}.with.a.usual.name@example.net").into_bytes().into(),
         reply: Told::new(*b"250 2.1.5 recipient ok\r\n"),
-        copy: CopyState::Sent(20),
+        copy: CopyState::Sent { octets: 20, earlier: Vec::new() },
         superseded: false,
     };
     Record {

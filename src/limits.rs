@@ -669,6 +669,10 @@ pub const LEDGER_BATCH_OCTETS: usize = 64 << 20;
 /// transactions and loses every reply has the newest of them known.
 pub const LEDGER_EARLIER_MAX: usize = 32;
 
+/// Transactions by which a copy may have been delivered, and for which next hops can be asked. A process
+/// that dies, or an answer that is lost, adds one; the oldest is then forgotten.
+pub const LEDGER_SENDINGS_MAX: usize = 8;
+
 /// Requests that wait for the ledger; more go on without a record.
 pub const LEDGER_REQUESTS_WAITING: usize = 16_384;
 

@@ -98,6 +98,9 @@ counters! {
     copies_deferred,
     /// Of those, copies that a next hop may have: it took the message and did not answer.
     copies_unknown,
+    /// Copies delivered that may be second ones: an earlier try may have delivered them, and not every
+    /// next hop of the route could be asked.
+    copies_repeated,
     /// Stored reply sets given again.
     replies_repeated,
     /// Reply sets handed to the socket, each in one send.

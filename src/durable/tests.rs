@@ -59,7 +59,7 @@ impl Asker {
         let key = secret.transaction(identity, id.to_string().as_bytes());
         let trace_id = format!("t-{id}").into();
         let mut record = sample::record(&["a@x"]);
-        record.recipients[0].copy = CopyState::Sent(20);
+        record.recipients[0].copy = sample::sent(20);
         Record { key: Some(key), identity, trace_id, phase: Phase::Open, ..record }
     }
 
@@ -207,6 +207,52 @@ fn a_84_a_foreign_or_newer_file_is_refused_and_not_touched() {
         open(folder.path()).unwrap();
         fs::remove_file(folder.path().join("ledger.redb")).unwrap();
     }
+}
+
+// The first format had no journal, and its records were of the first version; a database of that time is
+// taken over as it is.
+#[test]
+fn a_store_of_the_first_format_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let stored: Vec<Record> = {
+        let asker = Asker::start(settings(folder.path()));
+        (1..4).map(|id| committed(asker.record(id))).chain([asker.record(4)]).collect()
+    };
+    fs::remove_file(folder.path().join("ledger.journal")).unwrap();
+    fs::remove_file(folder.path().join("ledger.redb")).unwrap();
+    let first = redb::Database::create(folder.path().join("ledger.redb")).unwrap();
+    let write = first.begin_write().unwrap();
+    {
+        let format = redb::TableDefinition::<&str, u64>::new("format");
+        write.open_table(format).unwrap().insert("version", 1).unwrap();
+        let rows = redb::TableDefinition::<u64, &[u8]>::new("records");
+        let mut rows = write.open_table(rows).unwrap();
+        for (row, record) in (1..).zip(&stored) {
+            let mut record = record.clone();
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+            (record.created_s, record.expires_s) = (now, now + 3_600);
+            if row == 4 {
+                record.phase = Phase::Intent;
+            }
+            let octets = sample::octets_of_version(1, &record);
+            rows.insert(row, octets.as_slice()).unwrap();
+        }
+    }
+    write.commit().unwrap();
+    drop(first);
+    for start in ["the first", "the next"] {
+        let asker = Asker::start(settings(folder.path()));
+        let opened = asker.ledger.opened();
+        assert_eq!((opened.records, opened.unknown, opened.damaged), (4, 1, 0), "{start}");
+        for id in 1..4 {
+            assert_eq!(asker.recall(id).offset(), 17, "{start}");
+        }
+        assert_eq!(asker.recall(4), Recalled::Nothing, "its content must come again");
+    }
+    let asker = Asker::start(settings(folder.path()));
+    asker.whole(5);
+    drop(asker);
+    assert_eq!(Asker::start(settings(folder.path())).recall(5).offset(), 17);
 }
 
 /// What became of a store of 60 rows whose file was damaged: how many are left, and whether all later
@@ -609,7 +655,7 @@ fn resume_last(folder: &Path) -> u64 {
             Answer::Begun(Begun::GoOn { recorded: true }) => note(folder, "delivered", last),
             Answer::Begun(Begun::Known(known)) => {
                 use crate::ledger::Known;
-                assert!(matches!(known.each[..], [Some(Known::Unknown { .. })]));
+                assert!(matches!(known.each[..], [Some(Known::Unknown(_))]));
                 note(folder, "delivered", last);
             }
             other => panic!("{other:?}"),

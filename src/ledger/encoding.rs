@@ -7,18 +7,25 @@
 //! Numbers are LEB128, lists and texts begin with their length. The checksum is the first eight octets
 //! of a BLAKE3 hash: the store below may hand out octets that a disk has changed without noticing.
 //! Octets that are no record never do more harm than to be counted.
+//!
+//! Records of earlier versions are read: the first one did not tell what was sent of a copy, the second
+//! one not by which earlier transactions.
 
 use super::digest::ContentDigest;
 use super::key::{Fingerprint, IdentityKey, Key};
 use super::record::{
-    Content, CopyState, Form, Mail, Outcome, Partial, Phase, Recipient, Record, Told, Transfer,
+    Content, CopyState, Form, Mail, Outcome, Partial, Phase, Recipient, Record, Sending, Told,
+    Transfer,
 };
 use crate::limits::{LEDGER_RECORD_OCTETS, RECIPIENTS_MAX};
 
 const MAGIC: u8 = b'p';
 
 /// The version that is written, and the newest that is read.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
+
+/// The first version.
+const OLDEST: u8 = 1;
 
 const CHECKSUM_OCTETS: usize = 8;
 
@@ -55,8 +62,8 @@ impl Record {
             return Err(Unreadable::Damaged);
         }
         match inner {
-            [MAGIC, VERSION, body @ ..] => {
-                let mut reader = Reader { rest: body };
+            [MAGIC, version @ OLDEST..=VERSION, body @ ..] => {
+                let mut reader = Reader { rest: body, version: *version };
                 let record = reader.record().filter(|_| reader.rest.is_empty());
                 record.ok_or(Unreadable::Damaged)
             }
@@ -124,19 +131,25 @@ impl Writer {
         self.number(u64::from(recipient.superseded));
         match &recipient.copy {
             CopyState::NotSent => self.number(0),
-            CopyState::Sent(octets) => {
+            CopyState::Sent { octets, earlier } => {
                 self.number(1);
                 self.number(*octets);
+                self.list(earlier, Writer::sending);
             }
             CopyState::Done(told) => {
                 self.number(2);
                 self.text(told.octets());
             }
-            CopyState::Unknown(octets) => {
+            CopyState::Unknown(sendings) => {
                 self.number(3);
-                self.number(*octets);
+                self.list(sendings, Writer::sending);
             }
         }
+    }
+
+    fn sending(&mut self, sending: &Sending) {
+        self.text(sending.trace_id.as_bytes());
+        self.number(sending.octets);
     }
 
     fn number(&mut self, mut number: u64) {
@@ -173,10 +186,24 @@ impl Writer {
 
 struct Reader<'a> {
     rest: &'a [u8],
+    version: u8,
 }
 
 impl Reader<'_> {
     fn record(&mut self) -> Option<Record> {
+        let mut record = self.fields()?;
+        for recipient in &mut record.recipients {
+            // Before the third version a transaction went on under the name of its first one.
+            if let CopyState::Unknown(sendings) = &mut recipient.copy
+                && self.version < 3
+            {
+                sendings.iter_mut().for_each(|one| one.trace_id.clone_from(&record.trace_id));
+            }
+        }
+        Some(record)
+    }
+
+    fn fields(&mut self) -> Option<Record> {
         Some(Record {
             key: self.optional(|from| from.array().map(Key))?,
             fingerprint: self.optional(|from| from.array().map(Fingerprint))?,
@@ -191,7 +218,7 @@ impl Reader<'_> {
             created_s: self.number()?,
             expires_s: self.number()?,
             rules: self.number()?,
-            trace_id: String::from_utf8(self.text()?.into()).ok()?.into(),
+            trace_id: self.name()?,
             mail: Mail { reverse_path: self.text()?, parameters: self.list(|from| from.text())? },
             recipients: self.list(Reader::recipient)?,
             transfer: match self.number()? {
@@ -219,12 +246,27 @@ impl Reader<'_> {
             superseded: self.flag()?,
             copy: match self.number()? {
                 0 => CopyState::NotSent,
-                1 => CopyState::Sent(self.number()?),
+                1 => CopyState::Sent {
+                    octets: if self.version > 1 { self.number()? } else { 0 },
+                    earlier: if self.version > 2 { self.list(Reader::sending)? } else { vec![] },
+                },
                 2 => CopyState::Done(Told::new(self.text()?)),
-                3 => CopyState::Unknown(self.number()?),
+                3 => CopyState::Unknown(match self.version {
+                    1 => Vec::new(),
+                    2 => vec![Sending { trace_id: "".into(), octets: self.number()? }],
+                    _ => self.list(Reader::sending)?,
+                }),
                 _ => return None,
             },
         })
+    }
+
+    fn sending(&mut self) -> Option<Sending> {
+        Some(Sending { trace_id: self.name()?, octets: self.number()? })
+    }
+
+    fn name(&mut self) -> Option<Box<str>> {
+        Some(String::from_utf8(self.text()?.into()).ok()?.into())
     }
 
     fn phase(&mut self) -> Option<Phase> {
@@ -300,6 +342,7 @@ const LIST_MAX: usize = 4 * RECIPIENTS_MAX;
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::sample;
     use super::*;
     use proptest::prelude::*;
 
@@ -313,12 +356,20 @@ pub(super) mod tests {
         proptest::collection::vec(any::<u8>(), 0..60).prop_map(Vec::into_boxed_slice)
     }
 
+    prop_compose! {
+        fn sending()(trace_id in "[ -~]{0,20}", octets: u64) -> Sending {
+            Sending { trace_id: trace_id.into(), octets }
+        }
+    }
+
     fn copy_state() -> impl Strategy<Value = CopyState> {
+        let sendings = || proptest::collection::vec(sending(), 0..4);
         prop_oneof![
             Just(CopyState::NotSent),
-            any::<u64>().prop_map(CopyState::Sent),
+            (any::<u64>(), sendings())
+                .prop_map(|(octets, earlier)| CopyState::Sent { octets, earlier }),
             told().prop_map(CopyState::Done),
-            any::<u64>().prop_map(CopyState::Unknown)
+            sendings().prop_map(CopyState::Unknown)
         ]
     }
 
@@ -420,23 +471,51 @@ pub(super) mod tests {
         }
     }
 
+    // A store that earlier versions have written: a copy in doubt can be asked for as far as they told.
+    #[test]
+    fn records_of_earlier_versions_are_read() {
+        let mut record = sample::record(&["a@x", "b@x", "c@x", "d@x"]);
+        let sending = |octets| Sending { trace_id: record.trace_id.clone(), octets };
+        let done = CopyState::Done(Told::new(*b"250 ok\r\n"));
+        let unknown = CopyState::Unknown(vec![sending(9)]);
+        for (place, copy) in [(0, sample::sent(7)), (1, unknown), (2, done)] {
+            record.recipients[place].copy = copy;
+        }
+        for version in [1, 2] {
+            let mut expected = record.clone();
+            if version == 1 {
+                // Then no next hop was given an id.
+                expected.recipients[0].copy = sample::sent(0);
+                expected.recipients[1].copy = CopyState::Unknown(Vec::new());
+            }
+            let octets = sample::octets_of_version(version, &record);
+            assert_eq!(Record::decode(&octets), Ok(expected), "version {version}");
+            for end in 0..octets.len() {
+                assert_eq!(Record::decode(&octets[..end]), Err(Unreadable::Damaged));
+            }
+        }
+    }
+
     #[test]
     fn a_newer_version_is_told_from_damage() {
         let mut octets = vec![MAGIC, VERSION + 1, 1, 2, 3];
         let sum = checksum(&octets);
         octets.extend_from_slice(&sum);
         assert_eq!(Record::decode(&octets), Err(Unreadable::Newer(VERSION + 1)));
+        octets[1] = 0;
+        assert_eq!(Record::decode(&octets), Err(Unreadable::Damaged));
         assert_eq!(Record::decode(&octets[..octets.len() - 1]), Err(Unreadable::Damaged));
     }
 
     #[test]
     fn long_lists_cost_no_memory_before_their_items_are_there() {
-        let mut reader = Reader { rest: &[0x80, 0xC8, 0x01, 0, 0] };
+        let mut reader = Reader { rest: &[0x80, 0xC8, 0x01, 0, 0], version: VERSION };
         assert!(reader.list(|from| from.text()).is_none());
-        let mut reader = Reader { rest: &[0xFF; 10] };
+        let mut reader = Reader { rest: &[0xFF; 10], version: VERSION };
         assert!(reader.number().is_none());
-        let mut reader =
-            Reader { rest: &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1] };
+        let mut most = [0xFF; 10];
+        most[9] = 1;
+        let mut reader = Reader { rest: &most, version: VERSION };
         assert_eq!(reader.number(), Some(u64::MAX));
     }
 }

@@ -35,8 +35,8 @@ pub use keeper::{
 };
 pub use key::{Fingerprint, Identity, IdentityKey, Key, Naming, Secret};
 pub use record::{
-    Content, CopyState, Form, Mail, Outcome, Partial, Phase, Recipient, Record, Told, Transfer,
-    folded_rcpt,
+    Content, CopyState, Form, Mail, Outcome, Partial, Phase, Recipient, Record, Sending, Told,
+    Transfer, folded_rcpt,
 };
 pub use request::{Answer, Begun, Holder, Level, Recognised, Request, Transaction};
 pub use rules::{Known, MailRuling, Recalled, Repeated, Resumes};

@@ -6,6 +6,7 @@
 
 use super::digest::ContentDigest;
 use super::key::{Fingerprint, IdentityKey, Key, Secret};
+use crate::limits::LEDGER_SENDINGS_MAX;
 use crate::wire::{Enhanced, Reply, ReversePath};
 use std::fmt;
 
@@ -28,8 +29,7 @@ pub struct Record {
     pub expires_s: u64,
     /// A number that is the same as long as the rules are: a stored refusal is void under others.
     pub rules: u64,
-    /// The transaction's id, as in its Received field, and what ids towards next hops come from. One
-    /// whose copies next hops may have by an earlier transaction has that one's.
+    /// The transaction's id, as in its Received field, and what ids towards next hops come from.
     pub trace_id: Box<str>,
     /// MAIL as it came.
     pub mail: Mail,
@@ -85,13 +85,26 @@ pub struct Recipient {
 pub enum CopyState {
     /// It was not handed on, and need not be.
     NotSent,
-    /// A next hop may have seen so many octets of it, our lines on top included; its answer is not
-    /// known yet.
-    Sent(u64),
+    /// A next hop may have seen it; its answer is not known yet.
+    Sent {
+        /// The octets of the copy, our lines on top included.
+        octets: u64,
+        /// Earlier transactions by which it may have been delivered, the oldest first.
+        earlier: Vec<Sending>,
+    },
     /// A next hop, or the store, has taken it, with this reply to be told.
     Done(Told),
-    /// So many octets were sent, and the answer was lost.
-    Unknown(u64),
+    /// It was sent by these transactions, the oldest first, and no answer has come.
+    Unknown(Vec<Sending>),
+}
+
+/// A transaction by which a copy was sent to a next hop: what that one can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// The transaction's id, which ids towards next hops come from.
+    pub trace_id: Box<str>,
+    /// The octets of the copy, our lines on top included.
+    pub octets: u64,
 }
 
 /// How content came.
@@ -176,6 +189,34 @@ impl Record {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// The transactions by which next hops may have a recipient's copy, the oldest first: at most
+    /// [`LEDGER_SENDINGS_MAX`], of which this one is the last if it has sent the copy.
+    pub fn sendings(&self, recipient: &Recipient) -> Vec<Sending> {
+        let mut sendings = match &recipient.copy {
+            CopyState::NotSent | CopyState::Done(_) => Vec::new(),
+            CopyState::Unknown(sendings) => sendings.clone(),
+            CopyState::Sent { octets, earlier } => {
+                let own = Sending { trace_id: self.trace_id.clone(), octets: *octets };
+                earlier.iter().cloned().chain([own]).collect()
+            }
+        };
+        let oldest = sendings.len().saturating_sub(LEDGER_SENDINGS_MAX);
+        sendings.drain(..oldest);
+        sendings
+    }
+
+    /// The record of a later transaction that goes on with this one: what this one has sent, next hops can
+    /// be asked for.
+    pub fn goes_on_as(&self, trace_id: &str) -> Record {
+        let mut record = Record { trace_id: trace_id.into(), ..self.clone() };
+        for (recipient, was) in record.recipients.iter_mut().zip(&self.recipients) {
+            if matches!(was.copy, CopyState::Sent { .. }) {
+                recipient.copy = CopyState::Unknown(self.sendings(was));
+            }
+        }
+        record
     }
 
     /// Whether some recipient has its copy although the client was told to come again.

@@ -3,9 +3,9 @@
 //! The numbers of sections are those of the revision of RFC 1845 (draft-fanf-smtp-rfc1845bis-01); what
 //! it leaves open is decided here, once for sessions of all kinds.
 
-use super::record::{CopyState, Form, Mail, Phase, Record, Told, Transfer};
+use super::record::{CopyState, Form, Mail, Phase, Recipient, Record, Sending, Told, Transfer};
 use super::{IdentityKey, Key};
-use crate::limits::RESUMES_MAX;
+use crate::limits::{LEDGER_SENDINGS_MAX, RESUMES_MAX};
 use std::sync::Arc;
 
 /// What the ledger knows of an id that a client asks for.
@@ -195,14 +195,9 @@ pub enum Known {
     Done(Told),
     /// It was refused, and would be refused again: the reply to be told.
     Refused(Told),
-    /// It was sent and the answer is lost: deliver, after asking the next hop by its own RESUME if it
-    /// offers that. The trace id is the one that ids towards next hops came from.
-    Unknown {
-        /// The earlier record's.
-        trace_id: Box<str>,
-        /// The octets of the copy that was sent.
-        octets: u64,
-    },
+    /// It was sent by these transactions, the oldest first, and the answer is lost: deliver, after
+    /// asking next hops for them by their own RESUME, if they offer that.
+    Unknown(Vec<Sending>),
 }
 
 /// What an earlier record says of a recipient. `None`: nothing, so that it is delivered.
@@ -220,8 +215,8 @@ pub fn known_copy(record: &Record, address: &[u8], rules: u64) -> Option<Known> 
             Some(Known::Done(told.clone()))
         }
         (CopyState::Done(done), _) => Some(Known::Done(done.clone())),
-        (CopyState::Sent(octets), None) | (CopyState::Unknown(octets), _) => {
-            Some(Known::Unknown { trace_id: record.trace_id.clone(), octets: *octets })
+        (CopyState::Sent { .. }, None) | (CopyState::Unknown(_), _) => {
+            Some(Known::Unknown(record.sendings(recipient)))
         }
         (_, Some(told)) => match told.code() / 100 {
             2 => Some(Known::Done(told.clone())),
@@ -230,6 +225,42 @@ pub fn known_copy(record: &Record, address: &[u8], rules: u64) -> Option<Known> 
         },
         (CopyState::NotSent, None) => None,
     }
+}
+
+/// Whether a record knows something of its `place`th accepted recipient that an earlier one does not: it has
+/// its copy, or may have it, or is refused.
+pub fn knows(record: &Record, place: usize, recipient: &Recipient) -> bool {
+    match (&recipient.copy, told_to(record, place)) {
+        (CopyState::Done(_) | CopyState::Unknown(_), _) | (CopyState::Sent { .. }, None) => true,
+        (_, Some(told)) => matches!(told.code() / 100, 2 | 5),
+        (CopyState::NotSent, None) => false,
+    }
+}
+
+/// What earlier records of a message say of a recipient, the newest first. One that knows of a copy decides;
+/// as long as none does, all may have sent one.
+pub fn known_of<'a>(
+    earlier: impl IntoIterator<Item = &'a Record>,
+    address: &[u8],
+    rules: u64,
+) -> Option<Known> {
+    let mut in_doubt: Option<Vec<Sending>> = None;
+    for record in earlier {
+        match (known_copy(record, address, rules), &mut in_doubt) {
+            (Some(Known::Unknown(older)), Some(sendings)) => {
+                let unheard = |one: &Sending| !sendings.contains(one);
+                let older: Vec<Sending> = older.into_iter().filter(unheard).collect();
+                sendings.splice(..0, older);
+            }
+            (Some(Known::Unknown(sendings)), None) => in_doubt = Some(sendings),
+            (Some(Known::Refused(_)), Some(_)) | (None, _) => {}
+            (known, _) => return known,
+        }
+    }
+    let mut sendings = in_doubt?;
+    let oldest = sendings.len().saturating_sub(LEDGER_SENDINGS_MAX);
+    sendings.drain(..oldest);
+    Some(Known::Unknown(sendings))
 }
 
 /// The reply that the `place`th accepted recipient was told.
@@ -488,7 +519,7 @@ mod tests {
                         told.code()
                     }
                     Some(Known::Refused(told)) => told.code(),
-                    Some(Known::Unknown { .. }) => panic!("the outcome is known"),
+                    Some(Known::Unknown(_)) => panic!("the outcome is known"),
                     None => 0,
                 };
                 assert_eq!(told, code, "{form:?} {replies:?} {address}");
@@ -528,10 +559,10 @@ mod tests {
         let mut record = sample::record(&["a@x", "b@x", "c@x"]);
         record.phase = Phase::Intent;
         record.recipients[0].copy = CopyState::Done(told("250 taken"));
-        record.recipients[1].copy = CopyState::Sent(20);
+        record.recipients[1].copy = sample::sent(20);
         let known = |address: &[u8]| known_copy(&record, address, record.rules);
         assert_eq!(known(b"a@x"), Some(Known::Done(told("250 taken"))));
-        let unknown = Some(Known::Unknown { trace_id: record.trace_id.clone(), octets: 20 });
+        let unknown = Some(Known::Unknown(vec![sample::sending("5f1z3-1", 20)]));
         assert_eq!(known(b"b@x"), unknown);
         assert_eq!(known(b"c@x"), None);
         let mut again = record.clone();
@@ -541,6 +572,54 @@ mod tests {
         assert!(!carries_over(&record, &again), "another message under the same id");
         again.content = None;
         assert!(!carries_over(&record, &again));
+    }
+
+    // Checkpoint 5: whatever may have sent a copy can be asked for, and none of them once one is known to
+    // have delivered it; at most so many, the oldest are forgotten.
+    #[test]
+    fn of_several_earlier_records_one_that_knows_decides_and_else_all_are_asked_for() {
+        let of = |trace_id: &str, copy: CopyState, phase: &Phase| {
+            let mut record = sample::record(&["a@x"]);
+            (record.trace_id, record.phase) = (trace_id.into(), phase.clone());
+            record.recipients[0].copy = copy;
+            record
+        };
+        let ended =
+            |text: &str| Phase::Committed(Outcome { replies: vec![told(text)], confirmed: false });
+        let intent = Phase::Intent;
+        let names = |known: Option<Known>| match known {
+            Some(Known::Unknown(sendings)) => {
+                sendings.iter().map(|one| one.trace_id.to_string()).collect::<Vec<_>>()
+            }
+            known => vec![format!("{known:?}")],
+        };
+        let known = |records: &[&Record]| names(known_of(records.iter().copied(), b"a@x", 7));
+        let first = of("t-1", sample::sent(1), &intent);
+        let second = {
+            let earlier = vec![sample::sending("t-1", 1)];
+            of("t-2", CopyState::Sent { octets: 2, earlier }, &intent)
+        };
+        let blind = of("t-3", sample::sent(3), &intent);
+        let done = of("t-4", CopyState::Done(told("250 taken")), &ended("250 ok"));
+        let deferred = of("t-5", CopyState::NotSent, &ended("450 later"));
+        let refused = of("t-6", CopyState::NotSent, &ended("550 no"));
+        assert_eq!(known(&[&first]), ["t-1"]);
+        assert_eq!(known(&[&second, &first]), ["t-1", "t-2"]);
+        assert_eq!(known(&[&blind, &second]), ["t-1", "t-2", "t-3"]);
+        assert_eq!(known(&[&blind, &deferred, &first]), ["t-1", "t-3"]);
+        assert_eq!(known(&[&blind, &refused]), ["t-3"]);
+        assert_eq!(known(&[&blind, &done]), ["Some(Done(Told(250 ok)))"]);
+        assert_eq!(known(&[&refused, &blind]), ["Some(Refused(Told(550 no)))"]);
+        assert_eq!(known(&[&deferred]), ["None"]);
+        let numbers = |range: std::ops::Range<u64>| {
+            range.map(|number| sample::sending(&format!("t-{number}"), number)).collect()
+        };
+        let long = of("t-9", CopyState::Sent { octets: 9, earlier: numbers(0..9) }, &intent);
+        assert_eq!(known(&[&long]).first().map(String::as_str), Some("t-2"));
+        assert_eq!(known(&[&long]).len(), LEDGER_SENDINGS_MAX);
+        let other = of("t-20", CopyState::Unknown(numbers(10..18)), &ended("450 later"));
+        assert_eq!(known(&[&other, &long]).len(), LEDGER_SENDINGS_MAX);
+        assert_eq!(known(&[&other, &long]).last().map(String::as_str), Some("t-17"));
     }
 
     // the same octets; only for the same recipients in the same form.

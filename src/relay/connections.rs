@@ -132,15 +132,14 @@ impl Relay {
                 let one = Interruption { address, delivery, at_once };
                 self.states[route].interrupted.push(one);
             }
-            HopEffect::Unsent(Work::Delivery(mut delivery), reply)
-                if delivery.interrupted.is_some() =>
-            {
+            HopEffect::Unsent(Work::Delivery(mut delivery), reply) if delivery.is_bound_here() => {
                 delivery.attempts.failure = Some(reply);
                 let one = Interruption { address, delivery, at_once: false };
                 self.states[route].interrupted.push(one);
             }
             HopEffect::Unsent(mut work, reply) => {
                 self.states[route].asking -= usize::from(matches!(work, Work::Question(_)));
+                work.forget_question();
                 let attempts = work.attempts_mut();
                 if !was_idle {
                     attempts.tried.push(address);
@@ -148,6 +147,12 @@ impl Relay {
                 attempts.fresh = true;
                 attempts.failure = Some(reply);
                 self.queue(work);
+            }
+            HopEffect::Denied(mut delivery) => {
+                if let Some(asking) = &mut delivery.asking {
+                    asking.asked.push(address);
+                }
+                self.queue(Work::Delivery(delivery));
             }
             HopEffect::Unfit(mut work) => {
                 self.states[route].asking -= usize::from(matches!(work, Work::Question(_)));

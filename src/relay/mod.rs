@@ -27,7 +27,7 @@ mod told;
 mod work;
 
 pub use board::{Board, HopOffers, Standing};
-pub use plan::{Envelope, Group, Origin, Outcome, Plan, Recipient};
+pub use plan::{Earlier, Envelope, Group, Origin, Outcome, Plan, Recipient};
 pub use pool::{HopId, Relay, RelayEffect, Ticket};
 pub use probe::{Probe, Verification};
 pub use route::{Address, HopTimeouts, HopTls, NextHop, Protocol, Route, Routes, Verify};

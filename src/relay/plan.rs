@@ -84,9 +84,18 @@ pub struct Group {
     pub prepend: Vec<u8>,
     /// Places in the envelope's list, in its order.
     pub recipients: Vec<usize>,
-    /// The next hop may have them already, by an earlier transaction that is named by the same; the
-    /// octets of that, with the lines on top.
-    pub earlier_octets: Option<u64>,
+    /// Transactions by which a next hop may have them already, the oldest first: it is asked for them
+    /// before anything is handed on.
+    pub earlier: Vec<Earlier>,
+}
+
+/// An earlier transaction of the same recipients, whose answer was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// What it was named by.
+    pub naming: Naming,
+    /// The octets of its message, with the lines on top.
+    pub octets: u64,
 }
 
 /// What came of one recipient's copy.
@@ -94,11 +103,17 @@ pub struct Group {
 pub enum Outcome {
     /// The next hop, or the durable store, has taken it.
     Delivered,
+    /// The same; but an earlier transaction may have delivered it, and not every next hop of the route could
+    /// be asked: it may be a second copy.
+    Repeated,
     /// It was not taken: a 4xx or 5xx reply, fit to be told to the client.
     Failed(Reply),
     /// The next hop has the whole message and did not say what became of it: a 4xx reply. When the
     /// client sends it again, there may be a second copy (RFC 1047).
     Unknown(Reply),
+    /// An earlier transaction may have delivered it, and whoever could tell cannot be asked now: a 4xx
+    /// reply. This one has sent nothing.
+    Unasked(Reply),
 }
 
 impl Plan {
@@ -115,12 +130,12 @@ impl Plan {
         route: RouteId,
         trace: &[u8],
         add: Option<&[u8]>,
-        earlier_octets: Option<u64>,
+        earlier: Vec<Earlier>,
     ) {
         let lines = add.unwrap_or_default();
         let same = |group: &Group| {
             group.route == route
-                && group.earlier_octets == earlier_octets
+                && group.earlier == earlier
                 && group.prepend.strip_suffix(trace).is_some_and(|added| added == lines)
         };
         match self.groups.iter_mut().find(|group| same(group)) {
@@ -129,7 +144,7 @@ impl Plan {
                 route,
                 prepend: [lines, trace].concat(),
                 recipients: vec![recipient],
-                earlier_octets,
+                earlier,
             }),
         }
     }
@@ -148,7 +163,7 @@ mod tests {
         for (recipient, route, add) in
             [(0, 1, None), (1, 2, None), (2, 1, mark), (3, 1, None), (4, 1, mark)]
         {
-            plan.add(recipient, RouteId(route), b"Received: x\r\n", add, None);
+            plan.add(recipient, RouteId(route), b"Received: x\r\n", add, Vec::new());
         }
         let groups: Vec<_> =
             plan.groups.iter().map(|group| (group.route.0, group.recipients.clone())).collect();

@@ -11,7 +11,7 @@ use super::plan::{Outcome, Plan};
 use super::probe::{Key, Probe, Verification, Verifications};
 use super::route::{Address, NextHop, Route, Routes, Verify};
 use super::store::{StoreJob, StoreKey};
-use super::work::{Attempts, Delivery, Question, Work};
+use super::work::{Asking, Attempts, Delivery, Question, Work};
 use crate::limits::{
     HOP_CONNECTIONS_MAX, HOP_DELIVERY_TIMEOUT, HOP_WAITING_MAX, VERIFY_CONNECTIONS_MAX,
     VERIFY_WAITING_MAX,
@@ -222,6 +222,7 @@ impl Relay {
                 }));
                 continue;
             }
+            let asking = (!group.earlier.is_empty()).then(Asking::default);
             let delivery = Delivery {
                 job,
                 envelope: Arc::clone(&envelope),
@@ -231,6 +232,8 @@ impl Relay {
                 naming,
                 interrupted: None,
                 sent_again: false,
+                asking,
+                unasked: Vec::new(),
                 attempts: Attempts::until(now + HOP_DELIVERY_TIMEOUT),
             };
             self.deliver(delivery, now);
@@ -382,7 +385,8 @@ impl Relay {
     pub(super) fn queue(&mut self, work: Work) {
         let state = &mut self.states[work.route().index()];
         match work {
-            Work::Delivery(delivery) => {
+            Work::Delivery(mut delivery) => {
+                delivery.begin_asking_anew();
                 let until = delivery.attempts.until;
                 let place = state.deliveries.partition_point(|one| one.attempts.until <= until);
                 state.deliveries.insert(place, delivery);
@@ -409,8 +413,8 @@ impl Relay {
     /// Gives the work that waits to connections, until there is none of the one or the other.
     pub(super) fn fill(&mut self, route: usize, now: Tick) {
         self.ask_again(route, now);
-        while let Some(work) = self.next_waiting(route) {
-            let way = self.way(route, &work);
+        while let Some(mut work) = self.next_waiting(route) {
+            let way = self.way_on(route, &mut work);
             if let (Way::Idle(_) | Way::New(_), Work::Question(_)) = (&way, &work) {
                 self.states[route].asking += 1;
             }
@@ -451,19 +455,34 @@ impl Relay {
         }
     }
 
+    /// How work gets on, be it that it is asked for no more and handed on.
+    fn way_on(&self, route: usize, work: &mut Work) -> Way {
+        let way = self.way(route, work);
+        match work {
+            Work::Delivery(delivery) if delivery.has_been_asked() && matches!(way, Way::None) => {
+                delivery.stop_asking(self.states[route].addresses.len());
+                self.way(route, work)
+            }
+            _ => way,
+        }
+    }
+
     /// How work gets on: over the first address that can be reached, as far as is known. Those that
-    /// fail come last, and none when the whole route is down.
+    /// fail come last, and none when the whole route is down. One that asks goes to each that is up.
     fn way(&self, route: usize, work: &Work) -> Way {
         let (state, attempts) = (&self.states[route], work.attempts());
         if state.is_down() {
             return Way::None;
         }
+        let asked = work.asked();
         let untried = |up: bool| {
             let places = 0..state.addresses.len();
-            let mut places = places.filter(|place| !attempts.tried.contains(place));
+            let mut places =
+                places.filter(|place| !attempts.tried.contains(place) && !asked.contains(place));
             places.find(|place| state.addresses[*place].is_up() == up)
         };
-        let Some(address) = untried(true).or_else(|| untried(false)) else {
+        let last = || untried(false).filter(|_| asked.is_empty());
+        let Some(address) = untried(true).or_else(last) else {
             return Way::None;
         };
         let is_full = state.connections >= HOP_CONNECTIONS_MAX;
@@ -471,7 +490,8 @@ impl Relay {
         // one: the second must learn something new.
         if !attempts.fresh {
             let places = 0..state.addresses.len();
-            let mut usable = places.filter(|place| is_full || *place == address);
+            let mut usable =
+                places.filter(|place| *place == address || is_full && !asked.contains(place));
             let idle = usable.find_map(|place| {
                 let idle = state.addresses[place].idle.iter().rev();
                 idle.copied().find(|slot| self.hops[*slot].hop.suits(work))
@@ -535,10 +555,7 @@ impl Relay {
     }
 
     pub(super) fn finished(&mut self, delivery: Delivery) {
-        let Delivery { job, group, outcomes, .. } = delivery;
-        let unknown = || Outcome::Failed(replies::NEXT_HOP_DOWN);
-        let outcomes = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unknown));
-        self.group_done(job, group.recipients.into_iter().zip(outcomes).collect());
+        self.group_done(delivery.job, delivery.into_outcomes().collect());
     }
 
     fn group_done(&mut self, job: usize, outcomes: Vec<(usize, Outcome)>) {

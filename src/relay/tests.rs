@@ -8,7 +8,7 @@ mod recall;
 mod sealed;
 
 use super::*;
-use crate::ledger::Secret;
+use crate::ledger::{Naming, Secret};
 use crate::now::Tick;
 use crate::policy::{ClassId, RouteId};
 use crate::tls::{ClientTls, HopTrust, TlsFacts};
@@ -32,6 +32,8 @@ struct Bench {
     /// Bodies are taken as far as that, and no further.
     taken_max: usize,
     plans: u64,
+    /// The id of what is handed on.
+    name: String,
     done: BTreeMap<Ticket, Vec<(usize, Outcome)>>,
     verified: BTreeMap<Ticket, Verification>,
     /// When connections were asked for.
@@ -42,8 +44,8 @@ struct Bench {
     tls_fails: bool,
     /// TLS comes before the banner.
     begins_sealed: bool,
-    /// Next hops may have what is handed on from an earlier run: so many octets.
-    earlier_octets: Option<u64>,
+    /// Next hops may have what is handed on from earlier runs.
+    earlier: Vec<Earlier>,
 }
 
 /// A next hop.
@@ -106,6 +108,15 @@ fn offering(protocol: Protocol, offers: &[&str], lines: &[&str]) -> Server {
     }
 }
 
+fn naming(id: &str) -> Naming {
+    Secret::new([7; 32]).naming(id)
+}
+
+/// Transactions of so many octets, by these ids.
+fn earlier(sendings: &[(&str, u64)]) -> Vec<Earlier> {
+    sendings.iter().map(|(id, octets)| Earlier { naming: naming(id), octets: *octets }).collect()
+}
+
 fn some_tls() -> Arc<ClientTls> {
     let tls = ClientTls::from_pem("mx.example.net", HopTrust::Anybody, None, 0);
     Arc::new(tls.expect("a name and no files"))
@@ -151,13 +162,14 @@ impl Bench {
             cut: usize::MAX,
             taken_max: usize::MAX,
             plans: 0,
+            name: "a-1".to_owned(),
             done: BTreeMap::new(),
             verified: BTreeMap::new(),
             connects: Vec::new(),
             by_hand: None,
             tls_fails: false,
             begins_sealed: false,
-            earlier_octets: None,
+            earlier: Vec::new(),
         }
     }
 
@@ -178,9 +190,9 @@ impl Bench {
         let mut plan = Plan::new("a-1".to_owned(), Arc::new(envelope), Arc::clone(&message.body));
         for (recipient, local_part) in local_parts.iter().enumerate() {
             let route = route_of(local_part);
-            plan.add(recipient, route, b"Received: x\r\n", None, self.earlier_octets);
+            plan.add(recipient, route, b"Received: x\r\n", None, self.earlier.clone());
         }
-        plan.naming = Some(Secret::new([7; 32]).naming("a-1"));
+        plan.naming = Some(naming(&self.name));
         self.plans += 1;
         let ticket = Ticket(self.plans);
         self.relay.start(ticket, plan, self.now);
@@ -417,10 +429,13 @@ fn told(outcomes: &[Outcome]) -> Vec<String> {
     let told = |outcome: &Outcome| match outcome {
         Outcome::Delivered => "delivered".to_owned(),
         Outcome::Failed(reply) => codes(reply),
+        Outcome::Repeated => "repeated".to_owned(),
         Outcome::Unknown(reply) => format!("unknown {}", codes(reply)),
+        Outcome::Unasked(reply) => format!("unasked {}", codes(reply)),
     };
     outcomes.iter().map(told).collect()
 }
 
 const DOWN: &str = "451 4.4.1";
 const UNKNOWN: &str = "unknown 451 4.4.1";
+const UNASKED: &str = "unasked 451 4.4.1";

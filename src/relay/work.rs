@@ -1,11 +1,11 @@
 //! What connections to next hops are made for: deliveries, and questions about recipients.
 
-use super::plan::{Envelope, Group, Outcome};
+use super::plan::{Earlier, Envelope, Group, Outcome};
 use super::probe::Key;
 use crate::ledger::Naming;
 use crate::now::Tick;
 use crate::policy::RouteId;
-use crate::wire::{Body, BodyKind, Reply};
+use crate::wire::{Body, BodyKind, Kind, Reply, replies};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -34,7 +34,26 @@ pub(super) struct Delivery {
     pub interrupted: Option<Interrupted>,
     /// A next hop that was asked for it had nothing of it, and got it once more.
     pub sent_again: bool,
+    /// The next hops are asked for earlier transactions, before anything is handed on.
+    pub asking: Option<Asking>,
+    /// Places that were not asked for everywhere, and are handed on all the same.
+    pub unasked: Vec<usize>,
     pub attempts: Attempts,
+}
+
+/// How far next hops were asked for earlier transactions.
+#[derive(Debug, Default)]
+pub(super) struct Asking {
+    /// Addresses whose next hops have been asked, by their places in the route's list.
+    pub asked: SmallVec<[usize; 4]>,
+    /// One of them does not offer RESUME: whether it has the message cannot be known.
+    pub mute: bool,
+    /// The one that this next hop is asked for next, by its place in the group's list.
+    pub next: usize,
+    /// Places of the group of which it knows nothing.
+    pub denied: Vec<usize>,
+    /// It has the one that it was asked for.
+    pub found: bool,
 }
 
 /// A transaction whose reply was lost: the next hop may have the message.
@@ -83,6 +102,23 @@ impl Work {
         match self {
             Work::Delivery(delivery) => &delivery.attempts,
             Work::Question(question) => &question.attempts,
+        }
+    }
+
+    /// The addresses whose next hops have been asked for earlier transactions of it.
+    pub fn asked(&self) -> &[usize] {
+        match self {
+            Work::Delivery(delivery) => {
+                delivery.asking.as_ref().map_or(&[], |asking| &asking.asked)
+            }
+            Work::Question(_) => &[],
+        }
+    }
+
+    /// A next hop that was asked for an earlier transaction was lost before it had it: another is asked.
+    pub fn forget_question(&mut self) {
+        if let Work::Delivery(delivery) = self {
+            delivery.interrupted = None;
         }
     }
 
@@ -139,13 +175,94 @@ impl Delivery {
 
     /// Nobody can be asked what became of a transaction that the next hop may have.
     pub fn leave_unknown(&mut self, reply: &Reply) {
-        let all = self.group.earlier_octets.take().map(|_| self.open().collect());
-        let places = self.interrupted.take().map(|one| one.places).or(all);
-        for place in places.into_iter().flatten() {
-            if let Some(outcome) = self.outcomes.get_mut(place) {
-                outcome.get_or_insert_with(|| Outcome::Unknown(reply.clone()));
+        let interrupted = self.interrupted.take();
+        let (places, outcome) = match (self.asking.take(), interrupted) {
+            (Some(_), _) => (self.open().collect(), Outcome::Unasked(reply.clone())),
+            (None, Some(interrupted)) => (interrupted.places, Outcome::Unknown(reply.clone())),
+            (None, None) => return,
+        };
+        for place in places {
+            if let Some(known) = self.outcomes.get_mut(place) {
+                known.get_or_insert_with(|| outcome.clone());
             }
         }
+    }
+
+    /// The earlier transaction that the next hop is asked for next, and the places that it is about, so
+    /// many at most. `None`: it has been asked for all.
+    pub fn next_to_ask(&mut self, most: usize) -> Option<(Earlier, Vec<usize>)> {
+        loop {
+            let asking = self.asking.as_mut()?;
+            let places = self.outcomes.iter().enumerate();
+            let open = places
+                .filter(|(place, outcome)| outcome.is_none() && !asking.denied.contains(place));
+            let places: Vec<usize> = open.map(|(place, _)| place).take(most).collect();
+            match self.group.earlier.get(asking.next) {
+                _ if places.is_empty() => return None,
+                Some(earlier) => {
+                    (asking.next, asking.found) = (asking.next + 1, false);
+                    return Some((earlier.clone(), places));
+                }
+                None => {
+                    asking.denied.extend(places);
+                    asking.next = 0;
+                }
+            }
+        }
+    }
+
+    /// The next hop does not offer RESUME.
+    pub fn cannot_ask(&mut self) {
+        if let Some(asking) = &mut self.asking {
+            asking.mute = true;
+        }
+    }
+
+    /// Whether the next hop that it is with may have it, or has it: nobody else gets it meanwhile.
+    pub fn is_bound_here(&self) -> bool {
+        self.interrupted.is_some() && self.asking.as_ref().is_none_or(|asking| asking.found)
+    }
+
+    /// Whether some next hop was asked for earlier transactions of it.
+    pub fn has_been_asked(&self) -> bool {
+        self.asking.as_ref().is_some_and(|asking| !asking.asked.is_empty())
+    }
+
+    /// Another connection takes it: it is asked from the beginning.
+    pub fn begin_asking_anew(&mut self) {
+        if let Some(asking) = &mut self.asking {
+            (asking.next, asking.found) = (0, false);
+            asking.denied.clear();
+        }
+    }
+
+    /// Whoever can be asked has been: what is open is handed on. Whether somebody has it already is
+    /// known only if all were asked.
+    ///
+    /// RFC 1845: the same server is asked first, and not waited for if it is away.
+    pub fn stop_asking(&mut self, addresses: usize) {
+        let Some(asking) = self.asking.take() else { return };
+        if asking.mute || asking.asked.len() < addresses {
+            self.unasked = self.open().collect();
+        }
+    }
+
+    /// What became of each recipient.
+    pub fn into_outcomes(self) -> impl Iterator<Item = (usize, Outcome)> {
+        let Delivery { group, outcomes, unasked, .. } = self;
+        let known = move |(place, outcome): (usize, Option<Outcome>)| {
+            let outcome = outcome.unwrap_or(Outcome::Failed(replies::NEXT_HOP_DOWN));
+            match outcome {
+                Outcome::Delivered if unasked.contains(&place) => Outcome::Repeated,
+                Outcome::Failed(reply)
+                    if unasked.contains(&place) && reply.kind() == Kind::Transient =>
+                {
+                    Outcome::Unasked(reply)
+                }
+                outcome => outcome,
+            }
+        };
+        group.recipients.into_iter().zip(outcomes.into_iter().enumerate().map(known))
     }
 
     /// Octets of the message with the lines on top of it.

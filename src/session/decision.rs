@@ -7,6 +7,7 @@ use super::joint::joint;
 use super::recording::Recording;
 use super::trace::Trace;
 use super::{Ask, Effect, Listener, Mixed, Session, State, Tables};
+use crate::ledger::Sending;
 use crate::limits::RESULTS_LEFT_OUT_MAX;
 use crate::now::{Now, Tick};
 use crate::policy::{Action, ClassId, RouteId, Verdict};
@@ -99,19 +100,20 @@ impl Decision {
         self.outcomes.iter().any(Option::is_some)
     }
 
-    /// The octets of a recipient's copy, as the next hop has them from an earlier try, or gets them.
-    pub fn copy_octets(&self, recipient: usize) -> Option<u64> {
+    /// The octets of a recipient's copy, as the next hop gets them, and the earlier transactions by which
+    /// one may have it.
+    pub fn copy_of(&self, recipient: usize) -> Option<(u64, Vec<Sending>)> {
         let copy = self.copies.iter().find(|copy| copy.recipient == recipient)?;
         let body = self.body.as_ref()?;
         let added = copy.add.and_then(|place| self.adds.get(place)).map_or(0, |line| line.len());
-        let own = (added + self.trace.len()) as u64 + body.content_octets();
-        Some(copy.earlier_octets.unwrap_or(own))
+        let octets = (added + self.trace.len()) as u64 + body.content_octets();
+        Some((octets, copy.earlier.clone()))
     }
 
-    /// A next hop may have this recipient's copy, of so many octets, by an earlier try.
-    pub fn was_handed_on_earlier(&mut self, recipient: usize, octets: u64) {
+    /// A next hop may have this recipient's copy by these earlier transactions.
+    pub fn was_handed_on_earlier(&mut self, recipient: usize, sendings: Vec<Sending>) {
         if let Some(copy) = self.copies.iter_mut().find(|copy| copy.recipient == recipient) {
-            copy.earlier_octets = Some(octets);
+            copy.earlier = sendings;
         }
     }
 }
@@ -129,14 +131,14 @@ pub(super) enum Fate {
 }
 
 /// A recipient's copy that is to be handed on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Copy {
     recipient: usize,
     route: RouteId,
     /// The place of a header line in the decision's list.
     add: Option<usize>,
-    /// The octets of a copy that the next hop may have by an earlier try.
-    earlier_octets: Option<u64>,
+    /// Earlier transactions by which a next hop may have it.
+    earlier: Vec<Sending>,
 }
 
 impl Fate {
@@ -274,7 +276,7 @@ impl Session {
                 (recipient.class, verdict, add)
             });
             decision.lines[index] = verdict.place.map(|place| place.line);
-            let copy = |route| Copy { recipient: index, route, add, earlier_octets: None };
+            let copy = |route| Copy { recipient: index, route, add, earlier: Vec::new() };
             let fate = match verdict.action {
                 _ if decision.gone.contains(&index) => Fate::Deferred(replies::MAILBOX_GONE),
                 Action::Accept { route } => {
@@ -307,7 +309,7 @@ impl Session {
         if let (Mixed::Quarantine, Some(route)) = (self.listener.mixed, self.listener.quarantine) {
             for (recipient, fate) in fates.iter_mut().enumerate() {
                 if !fate.is_accepted() {
-                    copies.push(Copy { recipient, route, add: None, earlier_octets: None });
+                    copies.push(Copy { recipient, route, add: None, earlier: Vec::new() });
                     *fate = Fate::Quarantined;
                 }
             }
@@ -329,11 +331,13 @@ impl Session {
         };
         let id = decision.id.clone();
         let mut plan = Plan::new(id, Arc::clone(&decision.envelope), Arc::clone(body));
+        let line = self.shared.ledger.as_ref();
         for copy in &copies {
             let add = copy.add.and_then(|place| decision.adds.get(place)).map(|line| &**line);
-            plan.add(copy.recipient, copy.route, &decision.trace, add, copy.earlier_octets);
+            let earlier = line.map(|line| line.named(&copy.earlier)).unwrap_or_default();
+            plan.add(copy.recipient, copy.route, &decision.trace, add, earlier);
         }
-        plan.naming = self.shared.ledger.as_ref().and_then(|line| decision.naming(line));
+        plan.naming = line.and_then(|line| decision.naming(line));
         // What was answered so far goes out before the wait.
         self.flush(now);
         self.effects.push_back(Effect::Ask(Ask::Relay(plan)));
@@ -350,8 +354,12 @@ impl Session {
         for (recipient, outcome) in outcomes {
             let refusal = match &outcome {
                 Outcome::Delivered => None,
+                Outcome::Repeated => {
+                    self.shared.tally.copies_repeated.count();
+                    None
+                }
                 Outcome::Failed(reply) => Some(reply),
-                Outcome::Unknown(reply) => {
+                Outcome::Unknown(reply) | Outcome::Unasked(reply) => {
                     self.shared.tally.copies_unknown.count();
                     Some(reply)
                 }
@@ -372,7 +380,7 @@ impl Session {
         for (recipient, fate) in fates.iter_mut().enumerate() {
             if !fate.is_accepted() {
                 *fate = Fate::Quarantined;
-                copies.push(Copy { recipient, route, add: None, earlier_octets: None });
+                copies.push(Copy { recipient, route, add: None, earlier: Vec::new() });
             }
         }
         self.hand_on(decision, now);

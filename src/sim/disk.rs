@@ -90,6 +90,12 @@ impl Disk {
         self.rows = self.durable.clone();
     }
 
+    /// Loses rows that it must not lose.
+    pub fn lose(&mut self, which: impl Fn(&[u8]) -> bool) {
+        self.rows.retain(|_, octets| !which(octets));
+        self.durable.retain(|_, octets| !which(octets));
+    }
+
     /// A crash: of content that was not synced any part is there.
     pub fn tear(&mut self, chance: &mut Rng) {
         for (file, octets) in &mut self.files {

@@ -11,4 +11,4 @@ pub mod retries;
 pub mod scenario;
 mod world;
 
-pub use world::{ClientId, Faults, Question, Sink, Stored, World};
+pub use world::{ClientId, Faults, Loss, Planted, Question, Sink, Stored, World};

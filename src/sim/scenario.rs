@@ -539,7 +539,7 @@ fn judge_message(world: &World, message: &Sent, report: &mut Report) {
     let accepted: Vec<&str> = message.accepted().collect();
     for (place, address) in accepted.iter().enumerate() {
         let repeats = accepted.iter().filter(|other| *other == address).count();
-        let copies = copies_for(world, address, &holds);
+        let copies = copies_for(world, address, &holds).len();
         let fault = |what: &str| format!("{token} for {address}: {what}, {copies} copies");
         match message.told(place) {
             Some(200..300) => {
@@ -570,29 +570,29 @@ fn judge_message(world: &World, message: &Sent, report: &mut Report) {
     let refused = message.recipients.iter().filter(|(_, code)| code.is_some_and(|c| c / 100 != 2));
     for (address, _) in refused {
         let also_accepted = accepted.contains(&address.as_str());
-        if !also_accepted && copies_for(world, address, &holds) > 0 {
+        if !also_accepted && !copies_for(world, address, &holds).is_empty() {
             report.violations.push(format!("{token} for {address}: refused at RCPT, delivered"));
         }
     }
 }
 
-/// Copies of a message for an address, at next hops and in stores.
-pub(super) fn copies_for(world: &World, address: &str, holds: &impl Fn(&[u8]) -> bool) -> usize {
-    let at_hops: usize = world
-        .sinks()
-        .iter()
-        .flat_map(|sink| sink.kept.messages())
-        .filter(|message| holds(&message.content))
-        .map(|message| {
-            message.recipients.iter().filter(|other| other.as_slice() == address.as_bytes()).count()
-        })
-        .sum();
-    let stored = world
-        .stored()
-        .iter()
-        .filter(|stored| stored.recipient == address.as_bytes() && holds(&stored.content))
-        .count();
-    at_hops + stored
+/// The copies of a message for an address, at next hops and in stores, as they came there.
+pub(super) fn copies_for(
+    world: &World,
+    address: &str,
+    holds: &impl Fn(&[u8]) -> bool,
+) -> Vec<Vec<u8>> {
+    let address = address.as_bytes();
+    let mut copies = Vec::new();
+    let at_hops = world.sinks().iter().flat_map(|sink| sink.kept.messages());
+    for message in at_hops.filter(|message| holds(&message.content)) {
+        let count = message.recipients.iter().filter(|other| other.as_slice() == address).count();
+        copies.extend(std::iter::repeat_n(message.content, count));
+    }
+    let stored = world.stored().iter();
+    let stored = stored.filter(|stored| stored.recipient == address && holds(&stored.content));
+    copies.extend(stored.map(|stored| stored.content.clone()));
+    copies
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 mod clients;
 mod hops;
 mod ledger;
+mod witness;
 
 use crate::now::{Now, Tick};
 use crate::relay::{
@@ -23,6 +24,9 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use witness::Witness;
+
+pub use witness::{Loss, transaction_of};
 
 /// A gateway with everything around it.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub struct World {
     stored: Vec<Stored>,
     records: Vec<Record>,
     ledger: Option<Ledger>,
+    witness: Witness,
+    planted: Option<Planted>,
     /// How often the process has died.
     crashes: u64,
     /// How far the wall clock was set forward.
@@ -56,6 +62,13 @@ pub struct World {
 /// A client of the world, by the order of connecting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(usize);
+
+impl ClientId {
+    /// What the ids of its transactions begin with.
+    pub fn session_id(self) -> String {
+        format!("sim{}", self.0)
+    }
+}
 
 /// A next hop of the world.
 #[derive(Clone, Debug)]
@@ -116,6 +129,21 @@ pub struct Faults {
     pub disk_us_max: u64,
     /// A commit of the ledger fails.
     pub disk_fails: u32,
+}
+
+/// What must not happen, and what the oracle must not excuse: each is like a [`Loss`], and nothing was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// The ledger takes commits for failed that are durable: like [`Loss::Refused`].
+    TakenForRefused,
+    /// Durable outcomes are not there when the process starts again: like [`Loss::Died`].
+    NotThereAtTheStart,
+    /// Rows are said not to be there: like [`Loss::Unread`].
+    NotFound,
+    /// The ledger is not told that connections are gone: like [`Loss::Unseen`].
+    NotHeardOf,
+    /// Next hops that offer RESUME are not asked what they have: like [`Loss::Unanswered`].
+    NotAsked,
 }
 
 /// What was sent first arrives first.
@@ -184,6 +212,8 @@ impl World {
             stored: Vec::new(),
             records: Vec::new(),
             ledger: None,
+            witness: Witness::default(),
+            planted: None,
             crashes: 0,
             clock_offset_s: 0,
             unanswered: Vec::new(),
@@ -298,6 +328,11 @@ impl World {
     #[cfg(test)]
     pub(super) fn plant_bug(&mut self) {
         self.relay.plant_bug();
+    }
+
+    /// For tests of the oracle: something that must not happen.
+    pub fn plant(&mut self, planted: Planted) {
+        self.planted = Some(planted);
     }
 
     // ---- what happens -----------------------------------------------------------------------

@@ -194,9 +194,12 @@ fn write_record(record: &Record, out: &mut String) -> std::fmt::Result {
     for recipient in &record.recipients {
         let copy = match &recipient.copy {
             CopyState::NotSent => "not sent".to_owned(),
-            CopyState::Sent(octets) => format!("sent, {octets} octets"),
+            CopyState::Sent { octets, .. } => format!("sent, {octets} octets"),
             CopyState::Done(told) => format!("done: {}", shown(told)),
-            CopyState::Unknown(octets) => format!("unknown, {octets} octets were sent"),
+            CopyState::Unknown(sendings) => {
+                let ids: Vec<&str> = sendings.iter().map(|one| &*one.trace_id).collect();
+                format!("unknown, sent by {}", ids.join(", ").escape_debug())
+            }
         };
         let address = recipient.address.escape_ascii();
         writeln!(out, "rcpt        <{address}> {}; {copy}", shown(&recipient.reply))?;

@@ -8,7 +8,7 @@ use postern::ledger::Secret;
 use postern::now::Tick;
 use postern::policy::{ClassId, RouteId};
 use postern::relay::{
-    Address, Envelope, HopId, NextHop, Outcome, Plan, Probe, Protocol, Recipient, Relay,
+    Address, Earlier, Envelope, HopId, NextHop, Outcome, Plan, Probe, Protocol, Recipient, Relay,
     RelayEffect, Route, Routes, Ticket, Verification, Verify,
 };
 use postern::wire::{Body, BodyBuilder, Budget, Reply};
@@ -110,7 +110,9 @@ impl World {
         places.sort_unstable();
         assert_eq!(places, (0..self.recipients).collect::<Vec<_>>());
         for (_, outcome) in &outcomes {
-            if let Outcome::Failed(reply) | Outcome::Unknown(reply) = outcome {
+            if let Outcome::Failed(reply) | Outcome::Unknown(reply) | Outcome::Unasked(reply) =
+                outcome
+            {
                 check_refusal(reply);
             }
         }
@@ -178,7 +180,7 @@ fn body(plain: bool) -> Arc<Body> {
     builder.finish()
 }
 
-fn plan(recipients: usize, body: Arc<Body>, earlier_octets: Option<u64>) -> Plan {
+fn plan(recipients: usize, body: Arc<Body>, earlier: Option<u64>) -> Plan {
     let recipient = |number| Recipient {
         address: format!("r{number}@example.net").into_bytes().into(),
         notify: None,
@@ -188,9 +190,11 @@ fn plan(recipients: usize, body: Arc<Body>, earlier_octets: Option<u64>) -> Plan
     };
     let envelope =
         Envelope { recipients: (0..recipients).map(recipient).collect(), ..Envelope::default() };
+    let named = |octets| Earlier { naming: Secret::new([7; 32]).naming("a-0"), octets };
+    let earlier: Vec<Earlier> = earlier.into_iter().map(named).collect();
     let mut plan = Plan::new("a-1".to_owned(), Arc::new(envelope), body);
     for place in 0..recipients {
-        plan.add(place, RouteId::at(0), TRACE, None, earlier_octets);
+        plan.add(place, RouteId::at(0), TRACE, None, earlier.clone());
     }
     plan.naming = Some(Secret::new([7; 32]).naming("a-1"));
     plan

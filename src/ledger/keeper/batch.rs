@@ -1,11 +1,11 @@
 //! What becomes durable together, who waits for it, and what follows when it is, or is not.
 
 use super::live::{LiveId, Waiter};
-use super::{Attached, Health, Keeper, Work};
+use super::{Attached, Health, Keeper, Unrecorded, Work};
 use crate::ledger::index::{Row, Standing};
 use crate::ledger::key::Key;
-use crate::ledger::record::Record;
-use crate::ledger::request::{Answer, Begun, Holder};
+use crate::ledger::record::{CopyState, Record};
+use crate::ledger::request::{Answer, Begun, Holder, Transaction};
 use crate::limits::{self, LEDGER_COMMIT_INTERVAL, LEDGER_GROUP_INTERVAL};
 use crate::now::Tick;
 use std::collections::{BTreeMap, VecDeque};
@@ -302,6 +302,9 @@ impl Keeper {
 
     pub(super) fn without_record(&mut self, id: LiveId, what: What) {
         self.counts.unrecorded += u64::from(what != What::Opened);
+        if what == What::Outcome {
+            self.note_unrecorded(id);
+        }
         self.answer_live(
             id,
             match what {
@@ -310,6 +313,26 @@ impl Keeper {
                 What::Outcome => Answer::Committed { recorded: false },
             },
         );
+    }
+
+    /// The reply will be given without a record: if it comes of earlier ones, its confirmation is theirs. One
+    /// that puts off says nothing of those who have their copies, or may have them.
+    pub(super) fn note_unrecorded(&mut self, id: LiveId) {
+        let Some(live) = self.live.get(&id) else { return };
+        let (record, earlier) = (Arc::clone(&live.record), live.earlier.clone());
+        let holder = live.transaction.filter(|_| !live.abandoned);
+        let (Some(Transaction { holder, number }), Some(fingerprint)) =
+            (holder, record.fingerprint)
+        else {
+            return;
+        };
+        if earlier.is_empty() || record.is_owed() {
+            return;
+        }
+        let known = record.accepted().filter(|one| !matches!(one.copy, CopyState::Unknown(_)));
+        let names = known.map(|one| self.secret.copy(&fingerprint, &one.address)).collect();
+        let one = Unrecorded { number, named: record.key.is_some(), names, earlier };
+        self.connections.entry(holder).or_default().unrecorded.push(one);
     }
 
     pub(super) fn durable(&mut self, id: LiveId, what: What, answered: bool) {
@@ -342,14 +365,14 @@ impl Keeper {
             Some(_) => Standing::Attached,
             None => Standing::Unconfirmed,
         };
-        self.file(&names, &record, row, octets, standing);
+        let name = self.file(&names, &record, row, octets, standing);
         for (old_row, old) in earlier.into_iter().filter(|(old_row, _)| *old_row != row) {
             self.supersede_record(old_row, &old, &names);
         }
         self.answer_live(id, Answer::Committed { recorded: true });
-        if let (Some(transaction), Some(name)) = (holder, names.first()) {
+        if let (Some(transaction), Some(name)) = (holder, name) {
             let attached =
-                Attached { number: transaction.number, row, name: *name, record: record.clone() };
+                Attached { number: transaction.number, row, name, record: record.clone() };
             self.connections.entry(transaction.holder).or_default().attached.push(attached);
         }
         self.end_with(id, Some(record));
@@ -365,9 +388,12 @@ impl Keeper {
             }
         }
         let left = rest.names(&self.secret);
-        let still_there = |name: &Key| self.index.find(*name).is_some_and(|entry| entry.row == row);
-        if left.iter().any(still_there) {
+        let is_there = |name: &Key| self.index.find(*name).is_some_and(|entry| entry.row == row);
+        if left.iter().any(is_there) {
             self.batch.put(row, rest.encode());
+        } else if let Some(name) = old.names(&self.secret).into_iter().find(is_there) {
+            self.index.remove(name, row);
+            self.batch.delete(row);
         }
     }
 

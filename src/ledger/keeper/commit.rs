@@ -43,6 +43,7 @@ impl Keeper {
         let kept = live.filter(|id| self.live.get(id).is_some_and(|live| !live.unkept));
         let Some(id) = kept.filter(|id| self.has_names(*id)) else {
             if let Some(id) = live {
+                self.note_unrecorded(id);
                 self.drop_live(id, true);
             }
             return self.answer(transaction.holder, Answer::Committed { recorded: false });
@@ -156,9 +157,8 @@ impl Keeper {
         live.earlier.dedup_by_key(|(row, _)| *row);
         let addresses: Vec<&[u8]> = record.accepted().map(|one| &*one.address).collect();
         let known = |address: &&[u8]| {
-            live.earlier
-                .iter()
-                .find_map(|(_, earlier)| rules::known_copy(earlier, address, record.rules))
+            let earlier = live.earlier.iter().map(|(_, earlier)| &**earlier);
+            rules::known_of(earlier, address, record.rules)
         };
         let each: Vec<Option<Known>> = addresses.iter().map(known).collect();
         let whole = live.earlier.first().and_then(|(_, earlier)| {
@@ -172,7 +172,7 @@ impl Keeper {
         };
         self.counts.hits += 1;
         self.counts.duplicates_prevented += count(|known| matches!(known, Known::Done(_)));
-        self.counts.unknown_redelivered += count(|known| matches!(known, Known::Unknown { .. }));
+        self.counts.unknown_redelivered += count(|known| matches!(known, Known::Unknown(_)));
         self.counts.replays_answered += u64::from(whole.is_some());
         let recognised = Box::new(Recognised { whole, each });
         self.answer_live(id, Answer::Begun(Begun::Known(recognised)));
@@ -184,7 +184,8 @@ impl Keeper {
     /// sync, which nobody waits for. Checkpoint 5, «cost»: one durable write a message.
     pub(super) fn write_intent(&mut self, id: LiveId, now: Tick) {
         let Some(live) = self.live.get_mut(&id) else { return };
-        let handed_on = live.record.accepted().any(|one| matches!(one.copy, CopyState::Sent(_)));
+        let handed_on =
+            live.record.accepted().any(|one| matches!(one.copy, CopyState::Sent { .. }));
         if live.unkept || !handed_on || !self.has_names(id) {
             let recorded = !handed_on;
             return self.answer_live(id, Answer::Begun(Begun::GoOn { recorded }));

@@ -26,12 +26,13 @@ use super::index::{Entry, Filed, Index, Life, Row, Standing};
 use super::key::{IdentityKey, Key, Secret};
 use super::record::{CopyState, Outcome, Phase, Record};
 use super::request::{Answer, Holder, Level, Request, Transaction};
-use super::rules::Recalled;
+use super::rules::{self, Recalled};
 use crate::limits;
 use crate::now::Tick;
 use batch::{Batch, Waiting};
 use live::{Live, LiveId, Waiter};
 use reading::{Lookup, LookupId};
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -215,6 +216,8 @@ struct Connection {
     attached: Vec<Attached>,
     /// Stored outcomes that it has asked for, and was not given yet; they have no number.
     recalled: Vec<Attached>,
+    /// Told without a record, and not confirmed.
+    unrecorded: Vec<Unrecorded>,
     /// Transactions that a newer connection has taken.
     lost: Vec<u32>,
 }
@@ -226,6 +229,18 @@ struct Attached {
     row: Row,
     name: Key,
     record: Arc<Record>,
+}
+
+/// A message whose reply comes of earlier records and is not recorded itself: when it is confirmed, those
+/// have served their time.
+#[derive(Debug)]
+struct Unrecorded {
+    number: u32,
+    /// Its client has given it an id.
+    named: bool,
+    /// The recipients whose fate was told for good.
+    names: Vec<Key>,
+    earlier: Vec<(Row, Arc<Record>)>,
 }
 
 impl Default for Settings {
@@ -418,14 +433,25 @@ impl Keeper {
     /// without an id goes at once; that of one with an id after a grace (checkpoint 5, QUIT).
     fn confirm(&mut self, through: Transaction, now: Tick) {
         let Some(connection) = self.connections.get_mut(&through.holder) else { return };
-        let (confirmed, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut connection.attached)
-            .into_iter()
-            .partition(|one| one.number <= through.number);
-        connection.attached = rest;
+        let is_told = |number: u32| number <= through.number;
+        let confirmed: Vec<Attached> =
+            connection.attached.extract_if(.., |one| is_told(one.number)).collect();
+        let unrecorded: Vec<Unrecorded> =
+            connection.unrecorded.extract_if(.., |one| is_told(one.number)).collect();
         for attached in confirmed {
             self.confirm_record(&attached, now);
         }
+        self.confirm_earlier(unrecorded);
         self.forget_idle_connection(through.holder);
+    }
+
+    /// The client has replies of which there is no record; it has what they were made of as well.
+    fn confirm_earlier(&mut self, unrecorded: Vec<Unrecorded>) {
+        for Unrecorded { names, earlier, .. } in unrecorded {
+            for (row, old) in earlier {
+                self.supersede_record(row, &old, &names);
+            }
+        }
     }
 
     /// A stored outcome was given again, as the reply of this transaction: it can be confirmed.
@@ -490,13 +516,14 @@ impl Keeper {
     /// ids; they confirm by what comes after the reply.
     fn quit(&mut self, holder: Holder, now: Tick) {
         let Some(connection) = self.connections.get_mut(&holder) else { return };
-        let (named, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut connection.attached)
-            .into_iter()
-            .partition(|one| one.record.key.is_some());
-        connection.attached = rest;
+        let named: Vec<Attached> =
+            connection.attached.extract_if(.., |one| one.record.key.is_some()).collect();
+        let unrecorded: Vec<Unrecorded> =
+            connection.unrecorded.extract_if(.., |one| one.named).collect();
         for attached in named {
             self.confirm_record(&attached, now);
         }
+        self.confirm_earlier(unrecorded);
         let Some(connection) = self.connections.get_mut(&holder) else { return };
         for recalled in std::mem::take(&mut connection.recalled) {
             self.confirm_record(&recalled, now);
@@ -529,6 +556,7 @@ impl Keeper {
             connection.lives.is_empty()
                 && connection.attached.is_empty()
                 && connection.recalled.is_empty()
+                && connection.unrecorded.is_empty()
                 && connection.lost.is_empty()
         };
         if self.connections.get(&holder).is_some_and(idle) {
@@ -547,6 +575,8 @@ impl Keeper {
         (life, Keeper::short_s(record.created_s + lifetime.as_secs()))
     }
 
+    /// Files a record under its id and the copies of which it knows something: it takes the place of those that
+    /// lie there. Gives one of the names; a record without any is of no use, and goes.
     fn file(
         &mut self,
         names: &[Key],
@@ -554,13 +584,30 @@ impl Keeper {
         row: Row,
         octets: usize,
         standing: Standing,
-    ) {
+    ) -> Option<Key> {
+        let names = self.names_of_known(names, record);
+        if names.is_empty() {
+            self.batch.delete(row);
+        }
         let (life, expires_s) = self.lifetime(record);
-        let orphans = self.index.file(names, Filed { row, octets, standing, life, expires_s });
+        let orphans = self.index.file(&names, Filed { row, octets, standing, life, expires_s });
         for row in orphans {
             self.batch.delete(row);
         }
         self.make_room();
+        names.first().copied()
+    }
+
+    fn names_of_known<'a>(&self, names: &'a [Key], record: &Record) -> Cow<'a, [Key]> {
+        let accepted = || record.accepted().enumerate();
+        if accepted().all(|(place, one)| rules::knows(record, place, one)) {
+            return Cow::Borrowed(names);
+        }
+        let Some(fingerprint) = &record.fingerprint else { return Cow::Borrowed(names) };
+        let known = accepted().filter(|(place, one)| rules::knows(record, *place, one));
+        let copies = known.map(|(_, one)| self.secret.copy(fingerprint, &one.address));
+        let known: BTreeSet<Key> = copies.chain(record.key).collect();
+        names.iter().copied().filter(|name| known.contains(name)).collect()
     }
 
     /// Whether a newer connection has taken this transaction.

@@ -3,6 +3,7 @@
 use super::{Keeper, Level, LiveId};
 use crate::ledger::encoding::Unreadable;
 use crate::ledger::index::{Life, Row, Standing};
+use crate::ledger::key::Key;
 use crate::ledger::record::{Outcome, Partial, Phase, Record};
 use crate::now::Tick;
 use std::sync::Arc;
@@ -44,12 +45,11 @@ impl Keeper {
         match record.phase {
             Phase::Committed(Outcome { confirmed: true, .. }) => {
                 let end = Keeper::short_s(now_s + self.settings.confirmed_grace.as_secs());
-                self.load_committed(row, &record, octets.len());
-                if let Some(name) = record.names(&self.secret).first() {
-                    self.index.refile(*name, row, Standing::Confirmed, Life::Grace, end);
+                if let Some(name) = self.load_committed(row, &record, octets.len()) {
+                    self.index.refile(name, row, Standing::Confirmed, Life::Grace, end);
                 }
             }
-            Phase::Committed(_) => self.load_committed(row, &record, octets.len()),
+            Phase::Committed(_) => _ = self.load_committed(row, &record, octets.len()),
             Phase::Open | Phase::Intent => self.load_unfinished(row, record, octets.len(), now),
         }
         Ok(())
@@ -81,16 +81,13 @@ impl Keeper {
     }
 
     /// The process that had the connections is gone: what was not confirmed is not.
-    fn load_committed(&mut self, row: Row, record: &Record, octets: usize) {
+    fn load_committed(&mut self, row: Row, record: &Record, octets: usize) -> Option<Key> {
         let names = record.names(&self.secret);
         let standing = match record.is_owed() || record.is_in_doubt() {
             true => Standing::Owed,
             false => Standing::Unconfirmed,
         };
-        match names.is_empty() {
-            true => self.batch.delete(row),
-            false => self.file(&names, record, row, octets, standing),
-        }
+        self.file(&names, record, row, octets, standing)
     }
 
     fn load_unfinished(&mut self, row: Row, mut record: Record, octets: usize, now: Tick) {

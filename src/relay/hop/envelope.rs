@@ -126,15 +126,12 @@ impl Hop {
         too_big.then_some(Reply::new(552, 3, 4, "message too big for next hop"))
     }
 
-    pub(super) fn offer(&mut self, mut delivery: Box<Delivery>, turn: &mut Turn<'_>) {
-        // RFC 9422 4.2: no more RCPTs in one transaction than the server has said.
-        let most = self.offers.recipients_max.unwrap_or(usize::MAX);
-        let places: Vec<usize> = delivery.open().take(most).collect();
-        // A single recipient has a single reply in any case.
-        let prdr = self.protocol == Protocol::Smtp && self.offers.has.prdr && places.len() > 1;
-        if self.has_it_perhaps(&mut delivery, &places, prdr, turn) {
-            return self.recall(delivery, turn);
+    pub(super) fn offer(&mut self, delivery: Box<Delivery>, turn: &mut Turn<'_>) {
+        if delivery.asking.is_some() {
+            return self.ask_for_earlier(delivery, turn);
         }
+        let places: Vec<usize> = delivery.open().take(self.recipients_max()).collect();
+        let prdr = self.asks_for_prdr(&places);
         let named = self.name(&delivery, &places, turn);
         let reused = std::mem::replace(&mut self.used, true);
         self.transactions += 1;
@@ -144,6 +141,16 @@ impl Hop {
         let mut steps: Vec<Step> = reused.then_some(Step::Reset).into_iter().collect();
         steps.extend(envelope_steps(&places, chunked));
         self.talk(delivery, Talk::new(steps, prdr, named, reused), turn);
+    }
+
+    /// RFC 9422 4.2: no more RCPTs in one transaction than the server has said.
+    pub(super) fn recipients_max(&self) -> usize {
+        self.offers.recipients_max.unwrap_or(usize::MAX)
+    }
+
+    /// A single recipient has a single reply in any case.
+    pub(super) fn asks_for_prdr(&self, places: &[usize]) -> bool {
+        self.protocol == Protocol::Smtp && self.offers.has.prdr && places.len() > 1
     }
 
     /// Begins with the first step that is not answered.

@@ -130,6 +130,8 @@ pub(super) enum HopEffect {
     Unsent(Work, Reply),
     /// TLS failed, which the route does not demand: the work may be tried without.
     Unsealed(Option<Work>),
+    /// The next hop was asked for all earlier transactions, and has none of them, or cannot be asked.
+    Denied(Box<Delivery>),
     /// The connection was lost behind the last octet of a message whose transaction has a name: what
     /// became of it can be asked.
     Interrupted(Box<Delivery>, Reply),

@@ -7,6 +7,7 @@
 
 use super::envelope::{Named, Step, Talk, envelope_steps};
 use super::{Delivery, Hop, HopEffect, OUT_OF_STEP, State, Turn};
+use crate::relay::plan::Earlier;
 use crate::relay::work::Interrupted;
 use crate::wire::{Kind, Reply, replies};
 
@@ -23,24 +24,25 @@ impl Hop {
         Some(Named { transid, octets: delivery.octets(), offset: 0 })
     }
 
-    /// Whether these recipients may have their copies by a transaction that an earlier run or an
-    /// earlier try of the client has begun, and that can be asked for.
-    pub(super) fn has_it_perhaps(
-        &self,
-        delivery: &mut Delivery,
-        places: &[usize],
-        prdr: bool,
-        turn: &Turn<'_>,
-    ) -> bool {
-        let named = self.name(delivery, places, turn);
-        let (Some(Named { transid, .. }), Some(octets)) =
-            (named, delivery.group.earlier_octets.take())
-        else {
-            return false;
+    /// Asks for the next one of the transactions by which an earlier run, or an earlier try of the client,
+    /// may have brought the message here.
+    pub(super) fn ask_for_earlier(&mut self, mut delivery: Box<Delivery>, turn: &mut Turn<'_>) {
+        let next = match self.offers.has.resume {
+            true => delivery.next_to_ask(self.recipients_max()),
+            false => {
+                delivery.cannot_ask();
+                None
+            }
         };
-        let places = places.to_vec();
+        let Some((Earlier { naming, octets }, places)) = next else {
+            self.rest(turn);
+            return turn.effects.push(HopEffect::Denied(delivery));
+        };
+        let addresses = delivery.addresses(&places);
+        let transid = naming.transid(&turn.route.name, addresses, turn.hostname);
+        let prdr = self.asks_for_prdr(&places);
         delivery.interrupted = Some(Interrupted { transid, octets, prdr, places });
-        true
+        self.recall(delivery, turn);
     }
 
     /// Asks for the transaction that was interrupted.
@@ -77,10 +79,17 @@ impl Hop {
         match (offset(reply), reply.kind()) {
             (Some(offset), _) if offset == named.octets && offset > 0 => {
                 named.offset = offset;
+                if let Some(asking) = &mut delivery.asking {
+                    (asking.next, asking.found) = (0, true);
+                }
                 talk.chunked = delivery.is_binary();
                 talk.answered += 1;
                 talk.steps.extend(envelope_steps(&interrupted.places, talk.chunked));
                 self.talk(delivery, talk, turn);
+            }
+            (Some(_), _) if delivery.asking.is_some() => {
+                delivery.interrupted = None;
+                self.ask_for_earlier(delivery, turn);
             }
             // draft-fanf-smtp-rfc1845bis-01 2.3: an offset of 0 in MAIL throws away what is held. One
             // that loses the message each time may deliver it each time: it gets it twice at most.

@@ -486,7 +486,7 @@ proptest! {
             route.verify = Verify::Callahead;
         });
         let message = if plain { plain_message(b".\r\n") } else { hello() };
-        bench.earlier_octets = earlier.then_some(41);
+        bench.earlier = if earlier { super::earlier(&[("a-1", 41)]) } else { Vec::new() };
         let ticket = bench.start(&vec!["ok"; recipients], &message);
         let question = bench.ask("ok");
         let stream: String = sayings.iter().map(|index| SAYINGS[*index]).collect();

@@ -180,8 +180,8 @@ fn a_resume_that_is_refused_leaves_it_unknown() {
     for offers in [&["-PIPELINING"][..], &[]] {
         let line = format!("@resume=say:355 {octets} octets");
         let mut bench = bench(Protocol::Lmtp, offers, &[&line]);
-        bench.earlier_octets = Some(octets);
-        assert_eq!(told(&bench.deliver(&["ok", "ok2"], &hello())), [UNKNOWN; 2]);
+        bench.earlier = earlier(&[("a-1", octets)]);
+        assert_eq!(told(&bench.deliver(&["ok", "ok2"], &hello())), [UNASKED; 2]);
         assert!(bench.kept().is_empty());
         assert_eq!(bench.relay.connections(), 1, "the connection is in step");
     }
@@ -199,29 +199,134 @@ fn what_an_earlier_run_has_handed_on_is_asked_for_first() {
             let mut first = first;
             let expected = told(&first.deliver(names, &hello()));
             let delivered = first.kept().len();
-            for (earlier, sent_again) in [(octets, 0), (octets + 1, 1)] {
+            for (octets_then, sent_again) in [(octets, 0), (octets + 1, 1)] {
                 let mut second = bench(protocol, offers, &[]);
                 second.servers[0].kept = first.servers[0].kept.clone();
-                second.earlier_octets = Some(earlier);
+                second.earlier = earlier(&[("a-1", octets_then)]);
+                second.name = "a-2".to_owned();
                 let before = first.servers[0].kept.count();
                 // The lines of the message may be others now: those that count are in the record.
-                let shown = format!("{protocol:?} {offers:?} {names:?} {earlier}");
+                let shown = format!("{protocol:?} {offers:?} {names:?} {octets_then}");
                 assert_eq!(told(&second.deliver(names, &hello())), expected, "{shown}");
                 let again = second.kept().len() - before;
                 assert_eq!(again, sent_again * delivered, "{shown}");
             }
         }
     }
-    // One that has never heard of it, or does not offer RESUME, gets it.
-    for offers in [&["RESUME"][..], &[]] {
+    // One that has never heard of it gets it; so does one that does not offer RESUME, and may have it.
+    for (offers, expected) in [(&["RESUME"][..], "delivered"), (&[], "repeated")] {
         let mut bench = Bench::new(vec![offering(Protocol::Lmtp, offers, &[])]);
-        bench.earlier_octets = Some(octets);
-        assert_eq!(told(&bench.deliver(&["ok"], &hello())), ["delivered"]);
+        bench.earlier = earlier(&[("a-0", octets)]);
+        assert_eq!(told(&bench.deliver(&["ok"], &hello())), [expected]);
         assert_eq!(bench.kept().len(), 1);
     }
     // One that cannot be reached may still have it.
     let mut bench = bench(Protocol::Lmtp, &[], &[]);
     bench.servers[0].reach = Reach::Refuses;
-    bench.earlier_octets = Some(octets);
-    assert_eq!(told(&bench.deliver(&["ok"], &hello())), [UNKNOWN]);
+    bench.earlier = earlier(&[("a-0", octets)]);
+    assert_eq!(told(&bench.deliver(&["ok"], &hello())), [UNASKED]);
+}
+
+/// A message that is so many octets longer than another, and its octets as next hops count them.
+fn longer(by: usize) -> (Message, u64) {
+    let message = message(format!("Subject: hello\r\n\r\n{}\r\n", "x".repeat(by)).as_bytes());
+    let octets = message.body.content_octets() + b"Received: x\r\n".len() as u64;
+    (message, octets)
+}
+
+// Checkpoint 5: two runs have died one after the other, and their copies are not equally long. Whichever the
+// next hop has, it is found by its own name; and each run's own name is none of an earlier one.
+#[test]
+fn each_of_several_earlier_runs_is_asked_for() {
+    let runs = ["a-0", "a-1", "a-2"];
+    let lengths: Vec<u64> = (0..3).map(|run| longer(run).1).collect();
+    let sendings: Vec<(&str, u64)> = runs.into_iter().zip(lengths).collect();
+    for had in [None, Some(0), Some(1), Some(2)] {
+        for (protocol, offers) in FORMS {
+            let mut bench = bench(protocol, offers, &[]);
+            if let Some(run) = had {
+                bench.name = runs[run].to_owned();
+                bench.deliver(&["ok", "ok2"], &longer(run).0);
+            }
+            (bench.name, bench.earlier) = ("a-3".to_owned(), earlier(&sendings));
+            let outcomes = bench.deliver(&["ok", "ok2"], &longer(3).0);
+            assert_eq!(told(&outcomes), ["delivered", "delivered"], "{had:?} {offers:?}");
+            assert_eq!(bench.kept().len(), 1, "{had:?} {offers:?}");
+            let asked = bench.wire().matches("RESUME <").count();
+            assert_eq!(asked, had.map_or(3, |run| run + 1), "{had:?} {offers:?}");
+        }
+    }
+}
+
+/// Who has the message, who can be reached, who offers RESUME; what comes of it, and how many copies there are.
+type Case = (usize, [Reach; 2], [bool; 2], &'static str, usize);
+
+// RFC 1845: the server that was asked first is asked first again, and not waited for if it is away; another
+// one begins anew. Each that can be reached is asked, and what may then be a second copy is told as such.
+#[test]
+fn all_next_hops_of_a_route_that_can_be_reached_are_asked() {
+    use Reach::{Answers, Refuses};
+    let (message, octets) = longer(1);
+    let table: [Case; 8] = [
+        (0, [Answers, Answers], [true, true], "delivered", 1),
+        (1, [Answers, Answers], [true, true], "delivered", 1),
+        (0, [Refuses, Answers], [true, true], "repeated", 2),
+        (1, [Answers, Refuses], [true, true], "repeated", 2),
+        (1, [Refuses, Answers], [true, true], "delivered", 1),
+        (0, [Refuses, Refuses], [true, true], UNASKED, 1),
+        (1, [Answers, Answers], [false, true], "delivered", 1),
+        (0, [Answers, Answers], [false, true], "repeated", 2),
+    ];
+    for (who, reach, resume, expected, copies) in table {
+        let offers = |resume| if resume { &["RESUME"][..] } else { &[] };
+        let server = |place: usize| offering(Protocol::Lmtp, offers(resume[place]), &[]);
+        let mut bench = Bench::new(vec![server(0), server(1)]);
+        let other = &mut bench.servers[1 - who];
+        other.reach = Refuses;
+        bench.deliver(&["ok"], &message);
+        assert_eq!(bench.servers[who].kept.count(), 1);
+        // Another process begins, and knows nothing of who can be reached.
+        let mut again = Bench::new(vec![server(0), server(1)]);
+        for (place, server) in again.servers.iter_mut().enumerate() {
+            server.kept = bench.servers[place].kept.clone();
+            server.reach = reach[place];
+        }
+        (again.name, again.earlier) = ("a-2".to_owned(), earlier(&[("a-1", octets)]));
+        let shown = format!("{who} has it, {reach:?}, {resume:?}");
+        assert_eq!(told(&again.deliver(&["ok"], &longer(2).0)), [expected], "{shown}");
+        let kept = again.servers.iter().map(|server| server.kept.count()).sum::<usize>();
+        assert_eq!(kept, copies, "{shown}");
+    }
+}
+
+// One that is lost while it is asked is away; what another then puts off stays in doubt.
+#[test]
+fn what_could_not_be_asked_everywhere_stays_in_doubt_if_it_is_put_off() {
+    let (message, octets) = longer(1);
+    for (name, expected) in
+        [("ok", "repeated"), ("busy", "unasked 450 4.2.0"), ("bad", "554 5.7.1")]
+    {
+        let lost = offering(Protocol::Lmtp, &["RESUME"], &["@resume=close"]);
+        let other = offering(Protocol::Lmtp, &["RESUME"], &LINES);
+        let mut bench = Bench::new(vec![lost, other]);
+        bench.earlier = earlier(&[("a-0", octets)]);
+        assert_eq!(told(&bench.deliver(&[name], &message)), [expected]);
+    }
+}
+
+// RFC 9422 4.2: a next hop that takes so many recipients a transaction is asked for each of those.
+#[test]
+fn each_transaction_of_a_message_is_asked_for() {
+    let names = ["ok", "ok2", "busy", "ok3", "gone"];
+    for limit in 1..=5 {
+        let limits = format!("LIMITS RCPTMAX={limit}");
+        let mut bench = bench(Protocol::Lmtp, &[&limits], &[]);
+        let (message, octets) = longer(1);
+        let first = told(&bench.deliver(&names, &message));
+        let kept = bench.kept().len();
+        bench.earlier = earlier(&[("a-0", 1), ("a-1", octets)]);
+        bench.name = "a-2".to_owned();
+        assert_eq!(told(&bench.deliver(&names, &longer(2).0)), first, "{limit}");
+        assert_eq!(bench.kept().len(), kept, "{limit}");
+    }
 }

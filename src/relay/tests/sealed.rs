@@ -144,7 +144,7 @@ fn a_handshake_without_end_is_given_up() {
         ..envelope()
     };
     let mut plan = Plan::new("a".to_owned(), Arc::new(envelope), hello().body);
-    plan.add(0, RouteId(0), b"", None, None);
+    plan.add(0, RouteId(0), b"", None, Vec::new());
     bench.relay.start(ticket, plan, bench.now);
     // The driver never says what became of the handshake.
     while let Some(effect) = bench.relay.poll_effect() {

@@ -18,11 +18,11 @@ use super::{Answer, Ask, Connection, Effect, Intake, ResumeLevel, Session, State
 use crate::ledger::{
     self, Begun, Content, ContentDigest, CopyState, Form, Holder, Identity, IdentityKey, Key,
     Known, Level, MailRuling, Naming, Outcome, Phase, Recalled, Recognised, Record, Repeated,
-    Request, Secret, Told, Transfer, folded_rcpt, rules,
+    Request, Secret, Sending, Told, Transfer, folded_rcpt, rules,
 };
 use crate::now::Now;
 use crate::policy::{ClassId, RouteId};
-use crate::relay;
+use crate::relay::{self, Earlier};
 use crate::wire::{ForwardPath, Mail, Rcpt, Reply, Told as PeerTold, replies, resume_id};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -39,6 +39,17 @@ pub struct LedgerLine {
     pub rules: Rc<Cell<u64>>,
 }
 
+impl LedgerLine {
+    /// What next hops can be asked for.
+    pub(super) fn named(&self, sendings: &[Sending]) -> Vec<Earlier> {
+        let named = |one: &Sending| Earlier {
+            naming: self.secret.naming(&one.trace_id),
+            octets: one.octets,
+        };
+        sendings.iter().map(named).collect()
+    }
+}
+
 /// A transaction that the ledger knows of.
 #[derive(Debug)]
 pub(super) struct Recording {
@@ -52,8 +63,6 @@ pub(super) struct Recording {
     resumed: Option<Resumed>,
     /// Earlier copies were asked for already.
     looked_up: bool,
-    /// The trace id of the earlier transaction whose copies next hops may have.
-    named_after: Option<Box<str>>,
 }
 
 /// What a transaction goes on with.

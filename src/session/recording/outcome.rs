@@ -3,17 +3,6 @@
 use super::*;
 
 impl Decision {
-    /// A next hop may have this recipient's copy, by a transaction that was named after an earlier one
-    /// of ours. This one then goes on under that name; another earlier one is not asked for.
-    fn ask_for_earlier(&mut self, place: usize, trace_id: Box<str>, octets: u64) {
-        let Some(recording) = &mut self.recording else { return };
-        let named = recording.named_after.get_or_insert(trace_id.clone());
-        if *named == trace_id {
-            recording.record.trace_id = trace_id;
-            self.was_handed_on_earlier(place, octets);
-        }
-    }
-
     /// What the transactions with next hops are named by.
     pub(in crate::session) fn naming(&self, line: &LedgerLine) -> Option<Naming> {
         let recording = self.recording.as_ref()?;
@@ -27,19 +16,47 @@ impl Recording {
         self.record.recipients.iter_mut().filter(|one| one.is_accepted())
     }
 
+    /// Notes what will be handed on, with the octets of each copy and the earlier transactions by which a next
+    /// hop may have it.
+    fn note_intent(&mut self, copies: Vec<Option<(u64, Vec<Sending>)>>) {
+        for (recipient, copy) in self.accepted().zip(copies) {
+            let Some((octets, earlier)) = copy else { continue };
+            recipient.copy = match std::mem::replace(&mut recipient.copy, CopyState::NotSent) {
+                CopyState::Done(told) => CopyState::Done(told),
+                // What the transaction goes on with, and the ledger has not told of yet.
+                CopyState::Unknown(sendings) if earlier.is_empty() => {
+                    CopyState::Sent { octets, earlier: sendings }
+                }
+                _ => CopyState::Sent { octets, earlier },
+            };
+        }
+        self.record.phase = Phase::Intent;
+    }
+
     /// Notes where the copies are, the relay having answered.
     fn note_outcomes(&mut self, outcomes: &[Option<relay::Outcome>]) {
-        for (recipient, outcome) in self.accepted().zip(outcomes) {
-            recipient.copy = match (&recipient.copy, outcome) {
-                (CopyState::Done(_), _) => continue,
-                (_, Some(relay::Outcome::Delivered)) => {
-                    CopyState::Done(Told::from(&replies::MESSAGE_ACCEPTED))
-                }
-                (CopyState::Sent(octets), Some(relay::Outcome::Unknown(_))) => {
-                    CopyState::Unknown(*octets)
-                }
-                _ => CopyState::NotSent,
-            };
+        use relay::Outcome as O;
+        let record = &self.record;
+        let accepted = record.recipients.iter().enumerate().filter(|(_, one)| one.is_accepted());
+        let copies: Vec<(usize, CopyState)> = accepted
+            .zip(outcomes)
+            .filter_map(|((place, recipient), outcome)| {
+                let copy = match (&recipient.copy, outcome) {
+                    (CopyState::Done(_), _) => return None,
+                    (_, Some(O::Delivered | O::Repeated)) => {
+                        CopyState::Done(Told::from(&replies::MESSAGE_ACCEPTED))
+                    }
+                    (_, Some(O::Unknown(_))) => CopyState::Unknown(record.sendings(recipient)),
+                    (CopyState::Sent { earlier, .. }, Some(O::Unasked(_))) => {
+                        CopyState::Unknown(earlier.clone())
+                    }
+                    _ => CopyState::NotSent,
+                };
+                Some((place, copy))
+            })
+            .collect();
+        for (place, copy) in copies {
+            self.record.recipients[place].copy = copy;
         }
     }
 }
@@ -197,19 +214,13 @@ impl Session {
     /// The verdicts are known: the intent is made durable before anything is handed on. Without a
     /// ledger for this message that is at once.
     pub(in crate::session) fn intend(&mut self, mut decision: Box<Decision>, now: Now) {
-        let octets: Vec<Option<u64>> = (0..decision.envelope.recipients.len())
-            .map(|place| decision.copy_octets(place))
-            .collect();
-        let some = octets.iter().any(Option::is_some);
+        let recipients = 0..decision.envelope.recipients.len();
+        let copies: Vec<_> = recipients.map(|place| decision.copy_of(place)).collect();
+        let some = copies.iter().any(Option::is_some);
         let Some(recording) = decision.recording.as_mut().filter(|_| some) else {
             return self.hand_on(decision, now);
         };
-        for (recipient, octets) in recording.accepted().zip(octets) {
-            if let Some(octets) = octets {
-                recipient.copy = CopyState::Sent(octets);
-            }
-        }
-        recording.record.phase = Phase::Intent;
+        recording.note_intent(copies);
         let request = Request::Begin {
             transaction: recording.transaction,
             record: recording.record.clone(),
@@ -243,8 +254,8 @@ impl Session {
             return self.commit(decision, replies, now);
         }
         for (place, known) in known.each.into_iter().enumerate() {
-            if let Some(Known::Unknown { trace_id, octets }) = known {
-                decision.ask_for_earlier(place, trace_id, octets);
+            if let Some(Known::Unknown(sendings)) = known {
+                decision.was_handed_on_earlier(place, sendings);
                 continue;
             }
             let (fate, copy) = match known {
@@ -256,7 +267,7 @@ impl Session {
                     Some(reply) => (Fate::from_refusal(reply), CopyState::NotSent),
                     None => continue,
                 },
-                Some(Known::Unknown { .. }) | None => continue,
+                Some(Known::Unknown(_)) | None => continue,
             };
             decision.settle_without_copy(place, fate);
             if let Some(recording) = decision.recording.as_mut()

@@ -109,7 +109,6 @@ impl Session {
             level,
             resumed: None,
             looked_up: false,
-            named_after: None,
         })
     }
 
@@ -191,7 +190,7 @@ impl Session {
             transaction.envelope.recipients.push(recipient);
         }
         if let Some(recording) = &mut transaction.recording {
-            *recording.record = record.clone();
+            *recording.record = record.goes_on_as(&transaction.id);
         }
         self.state = State::Resumed(transaction);
         self.reply(reply);

@@ -1,7 +1,6 @@
 //! One client: it hands messages in until it knows what became of them.
 
-use super::{ClientId, Digest, Gone, IpAddr, Rng, Tick, World};
-use crate::ledger::ContentDigest;
+use super::{ClientId, Gone, IpAddr, Rng, Tick, World};
 use std::time::Duration;
 
 /// A client of one kind, with the messages that it has sent.
@@ -25,25 +24,10 @@ pub(super) struct Client {
     finals: Vec<u16>,
     waits_until: Tick,
     patience_ends: Tick,
-    /// What was so when the transaction began, whose end mark may have been read though its reply was
-    /// not; and the same of the one before.
-    doubt: Option<Doubt>,
-    older_doubt: Option<Doubt>,
-    began: Doubt,
+    /// How often the process had died when the transaction began.
+    began_after: u64,
     pub sent: Vec<Mail>,
     pub transactions: u64,
-}
-
-/// What was so when a transaction began.
-#[derive(Clone, Copy, Debug, Default)]
-struct Doubt {
-    crashes: u64,
-    disk_troubles: u64,
-    disk_given_up: u64,
-    /// Outcomes of the message that were durable.
-    outcomes: usize,
-    /// Its own was durable when the next one sent its end mark.
-    was_durable: bool,
 }
 
 /// A message, and what its client knows.
@@ -51,12 +35,11 @@ struct Doubt {
 pub(super) struct Mail {
     pub token: String,
     content: Vec<u8>,
-    digest: ContentDigest,
     pub recipients: Vec<Recipient>,
     /// How often it was wanted.
     pub rounds: usize,
-    /// Second copies that the documentation names.
-    pub excuses: usize,
+    /// The connections over which it was sent whole, and in which round.
+    pub connections: Vec<(ClientId, usize)>,
     /// Its client has gone without showing that it had a reply, or something went wrong meanwhile.
     stained: bool,
 }
@@ -115,9 +98,7 @@ impl Client {
             finals: Vec::new(),
             waits_until: Tick::START,
             patience_ends: Tick::START,
-            doubt: None,
-            older_doubt: None,
-            began: Doubt::default(),
+            began_after: 0,
             sent: Vec::new(),
             transactions: 0,
         }
@@ -148,10 +129,8 @@ impl Client {
             }
         }
         let over = world.is_over(connection) || world.server_ended(connection);
-        if over {
+        if over || world.tick() > self.patience_ends {
             self.leave(world, chance);
-        } else if world.tick() > self.patience_ends {
-            self.vanishes(world, chance);
         }
     }
 
@@ -160,27 +139,11 @@ impl Client {
             self.stage = Stage::Done;
             return;
         }
-        self.settle_doubt(world);
         let listener = if self.form == Form::Lmtp { "lmtp" } else { "smtp" };
         self.connection = world.connect(listener, IpAddr::from([127, 0, 0, 1]));
         self.octets.clear();
         self.stage = Stage::Banner;
         self.patience_ends = world.tick() + PATIENCE;
-    }
-
-    /// The try after one that is in doubt has come to its end: it may have delivered again if the process
-    /// died, or the disk failed, before the outcome of the other one was durable; or if the disk was given
-    /// up, so that what is durable counts for nothing. A disk that fails at anything else is no excuse.
-    fn settle_doubt(&mut self, world: &World) {
-        let Some(doubt) = self.older_doubt.take() else { return };
-        let died = world.crashes() != doubt.crashes;
-        let unwritten = died || world.disk_troubles() != doubt.disk_troubles;
-        let given_up = world.disk_given_up() != doubt.disk_given_up;
-        if (unwritten && !doubt.was_durable || given_up)
-            && let Some(mail) = self.sent.last_mut()
-        {
-            mail.excuses += 1;
-        }
     }
 
     fn replied(&mut self, code: u16, world: &mut World, chance: &mut Rng) {
@@ -221,8 +184,6 @@ impl Client {
         let token = format!("token-{}-{}-end", self.number, self.sent.len());
         let filler = "..stuffed\r\nfiller of some length\r\n".repeat(chance.usize(0..60));
         let content = format!("Subject: {token}\r\n\r\n{filler}end\r\n").into_bytes();
-        let mut digest = Digest::new();
-        digest.feed(&content);
         let mut names =
             vec!["ok1@lmtp.example", "ok2@lmtp.example", "ok3@smtp.example", "slow1@lmtp.example"];
         // An SMTP next hop would put everybody off.
@@ -235,14 +196,12 @@ impl Client {
             settled: false,
             deferrals: 0,
         };
-        (self.doubt, self.older_doubt) = (None, None);
         self.sent.push(Mail {
             token,
             content,
-            digest: digest.finish(),
             recipients: names.into_iter().map(recipient).collect(),
             rounds: 1,
-            excuses: 0,
+            connections: Vec::new(),
             stained: false,
         });
         true
@@ -250,14 +209,7 @@ impl Client {
 
     /// A transaction begins, or goes on.
     fn begins(&mut self, world: &mut World) {
-        let digest = self.mail().map(|mail| mail.digest);
-        self.began = Doubt {
-            crashes: world.crashes(),
-            disk_troubles: world.disk_troubles(),
-            disk_given_up: world.disk_given_up(),
-            outcomes: digest.map_or(0, |digest| world.durable_outcomes(digest)),
-            was_durable: false,
-        };
+        self.began_after = world.crashes();
         self.offset = 0;
         match &self.id {
             Some(id) => {
@@ -316,12 +268,9 @@ impl Client {
     }
 
     fn content(&mut self, world: &mut World, chance: &mut Rng) {
-        let offset = self.offset;
-        let mut older = self.doubt.replace(self.began);
+        let (offset, connection) = (self.offset, self.connection);
         let Some(mail) = self.mail() else { return };
-        if let Some(doubt) = &mut older {
-            doubt.was_durable = world.durable_outcomes(mail.digest) > doubt.outcomes;
-        }
+        mail.connections.extend(connection.map(|connection| (connection, mail.rounds)));
         let mut wire = Vec::new();
         for line in mail.content[offset..].split_inclusive(|octet| *octet == b'\n') {
             if line.starts_with(b".") {
@@ -331,7 +280,6 @@ impl Client {
         }
         wire.extend_from_slice(b".\r\n");
         self.stage = Stage::Final;
-        self.older_doubt = older;
         self.transactions += 1;
         if let Some(connection) = self.connection
             && chance.u8(0..3) == 0
@@ -340,7 +288,7 @@ impl Client {
         }
         self.says(world, &wire);
         if chance.u8(0..30) == 0 {
-            self.vanishes(world, chance);
+            self.leave(world, chance);
         }
     }
 
@@ -353,11 +301,6 @@ impl Client {
         };
         if self.finals.len() < wanted {
             return;
-        }
-        self.settle_doubt(world);
-        // A deferral may hide copies, of which the ledger knows if it could.
-        if self.finals.iter().all(|code| code / 100 != 4) {
-            self.doubt = None;
         }
         self.id = None;
         let fates: Vec<(usize, u16)> =
@@ -402,8 +345,8 @@ impl Client {
 
     fn after_quit(&mut self, world: &mut World, chance: &mut Rng) {
         let settled = self.mail().is_none();
-        let stained = world.crashes() != self.began.crashes
-            || world.disk_troubles() != self.began.disk_troubles;
+        // A process that has died may have lost that it was confirmed.
+        let stained = world.crashes() != self.began_after;
         if let Some(connection) = self.connection.take() {
             world.client_goes(connection, Gone::HalfClosed);
         }
@@ -422,18 +365,8 @@ impl Client {
         }
     }
 
-    /// It goes without a word, and nobody hears of it: an id is taken over later.
-    fn vanishes(&mut self, world: &mut World, chance: &mut Rng) {
-        if !self.named && self.doubt.is_some() {
-            // Whether this connection lives the server cannot know.
-            if let Some(mail) = self.mail() {
-                mail.excuses += 1;
-            }
-        }
-        self.leave(world, chance);
-    }
-
-    /// It goes, and has not shown what it had read: an equal message may be taken for a retry.
+    /// It goes, and has not shown what it had read: an equal message may be taken for a retry. If the world
+    /// does not tell of it, nobody hears of it.
     fn leave(&mut self, world: &mut World, chance: &mut Rng) {
         if let Some(mail) = self.sent.last_mut() {
             mail.stained |= mail.recipients.iter().any(|one| one.accepted > 0);

@@ -1,6 +1,6 @@
 //! Clients of the world, and the sessions that serve them.
 
-use super::{ClientId, Event, Stream, World};
+use super::{ClientId, Event, Planted, Stream, World};
 use crate::relay::Ticket;
 use crate::session::{Ask, Client, Effect, Gone, Listener, Session, Source};
 use crate::tls::TlsStream;
@@ -18,6 +18,8 @@ pub(super) struct ClientSide {
     pub server_ended: bool,
     /// The client is gone, or the server has closed.
     pub over: bool,
+    /// The session has heard that its client is gone, or has ended its side.
+    pub gone: bool,
     /// The last octets that the server sent have reached the client.
     pub acknowledged: bool,
     /// The connection is lost when so many octets more have been received.
@@ -34,7 +36,7 @@ impl World {
     pub fn connect(&mut self, listener: &str, from: IpAddr) -> Option<ClientId> {
         let listener = self.listeners.iter().find(|one| one.name == listener).map(Arc::clone)?;
         let id = ClientId(self.clients.len());
-        let session_id = format!("sim{}", id.0);
+        let session_id = id.session_id();
         let client = Client {
             address: Some(from),
             port: None,
@@ -51,6 +53,7 @@ impl World {
             received: Vec::new(),
             server_ended: false,
             over: false,
+            gone: false,
             acknowledged: false,
             lost_after: None,
             tls: None,
@@ -181,6 +184,7 @@ impl World {
         let now = self.now();
         let client = &mut self.clients[id.0];
         client.over |= gone == Gone::Lost;
+        client.gone = true;
         if client.crashed {
             return;
         }
@@ -226,7 +230,11 @@ impl World {
                     let octets = self.clients[id.0].sealed(octets);
                     self.schedule(due, Event::ToClient(id, octets, plain));
                 }
-                Effect::Ask(Ask::Relay(plan)) => {
+                Effect::Ask(Ask::Relay(mut plan)) => {
+                    self.see_handed_on(id);
+                    if self.planted == Some(Planted::NotAsked) {
+                        plan.groups.iter_mut().for_each(|group| group.earlier.clear());
+                    }
                     self.relay.start(Ticket(id.0 as u64), plan, self.now);
                     self.drain_relay();
                 }

@@ -1,7 +1,7 @@
 //! The ledger of the world, the disk below it, and what happens when the process dies.
 
-use super::{ClientId, Event, World};
-use crate::ledger::{ContentDigest, Effect, Keeper, Record, Request, Secret, Settings, Work};
+use super::{ClientId, Event, Planted, World};
+use crate::ledger::{Effect, Keeper, Record, Request, Secret, Settings, Work};
 use crate::now::Tick;
 use crate::relay::Relay;
 use crate::session::{Answer, LedgerLine};
@@ -15,27 +15,14 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub keeper: Keeper,
-    disk: Disk,
+    pub disk: Disk,
     /// The disk is at this; its end is an event.
     work: Option<Work>,
-    /// Troubles with the disk that processes had which are dead, and how often it was given up.
-    troubles_before: u64,
-    given_up_before: u64,
 }
 
 /// The server's secret outlives its crashes.
 fn secret() -> Secret {
     Secret::new([7; 32])
-}
-
-fn troubles(keeper: &Keeper) -> u64 {
-    let counts = keeper.figures().counts;
-    counts.unrecorded + counts.store_failures
-}
-
-fn given_up(keeper: &Keeper) -> u64 {
-    let counts = keeper.figures().counts;
-    counts.unrecorded + counts.lookups_failed
 }
 
 impl World {
@@ -45,8 +32,7 @@ impl World {
         let keeper = Keeper::new(Settings::default(), secret(), self.epoch_s());
         let (secret, rules) = (Rc::new(secret()), Rc::new(Cell::new(1)));
         self.shared.ledger = Some(LedgerLine { line: 0, secret, rules });
-        self.ledger =
-            Some(Ledger { keeper, disk, work: None, troubles_before: 0, given_up_before: 0 });
+        self.ledger = Some(Ledger { keeper, disk, work: None });
     }
 
     /// The process dies and is started again: what it knew is gone, what it has written is not. Half of
@@ -60,16 +46,17 @@ impl World {
         self.shared.board = relay.board();
         self.relay = relay;
         let epoch_s = self.epoch_s();
-        if let Some(Ledger { keeper, disk, work, troubles_before, given_up_before }) =
-            &mut self.ledger
-        {
-            *troubles_before += troubles(keeper);
-            *given_up_before += given_up(keeper);
+        if let Some(Ledger { keeper, disk, work }) = &mut self.ledger {
             *work = None;
+            self.witness.sees_death(disk);
             if self.chance.bool() {
                 disk.lose_power(&mut self.chance);
             }
             disk.tear(&mut self.chance);
+            if self.planted == Some(Planted::NotThereAtTheStart) {
+                disk.lose(|octets| Record::decode(octets).is_ok_and(|one| one.outcome().is_some()));
+            }
+            self.witness.sees_start(disk);
             *keeper = Keeper::new(Settings::default(), secret(), epoch_s);
             for (row, octets) in disk.rows() {
                 let loaded = keeper.load_row(row, octets, self.now);
@@ -122,30 +109,12 @@ impl World {
         self.crashes
     }
 
-    /// How often the disk has failed or was too slow, so that something was not recorded or not found.
-    pub fn disk_troubles(&self) -> u64 {
-        self.ledger.as_ref().map_or(0, |one| one.troubles_before + troubles(&one.keeper))
-    }
-
-    /// How often the disk was not waited for any longer: something that was stored was not read, or an
-    /// outcome was told as one that is not, and is not kept though it may have become durable.
-    pub fn disk_given_up(&self) -> u64 {
-        self.ledger.as_ref().map_or(0, |one| one.given_up_before + given_up(&one.keeper))
-    }
-
-    /// How many outcomes of messages with this content are durable.
-    pub fn durable_outcomes(&self, digest: ContentDigest) -> usize {
-        let Some(ledger) = &self.ledger else { return 0 };
-        let is_it = |record: Record| {
-            record.outcome().is_some()
-                && record.content.is_some_and(|content| content.digest == digest)
-        };
-        let rows = ledger.disk.durable_rows();
-        rows.filter(|octets| Record::decode(octets).is_ok_and(is_it)).count()
-    }
-
     pub(super) fn ask_ledger(&mut self, id: ClientId, request: Request) {
         let now = self.now;
+        self.see_request(id, &request);
+        if self.planted == Some(Planted::NotHeardOf) && matches!(request, Request::Gone { .. }) {
+            return;
+        }
         if let Some(ledger) = &mut self.ledger {
             ledger.keeper.ask(request, now);
             self.drain_ledger();
@@ -183,6 +152,7 @@ impl World {
                     }
                     Effect::Answer(holder, answer) => {
                         let (index, now) = (holder.seat as usize, self.now());
+                        self.see_answer(ClientId(index), &answer);
                         if !self.clients[index].crashed {
                             let answer = Answer::Ledger(Box::new(answer));
                             self.clients[index].session.answered(answer, now);
@@ -212,7 +182,9 @@ impl World {
         let now = self.now;
         let Some(Ledger { keeper, disk, work: Some(work), .. }) = &mut self.ledger else { return };
         for row in &work.reads {
-            keeper.found(*row, disk.read(*row).as_deref(), now);
+            self.witness.sees_read(*row, now);
+            let found = disk.read(*row).filter(|_| self.planted != Some(Planted::NotFound));
+            keeper.found(*row, found.as_deref(), now);
         }
         disk.write(&work.changes);
         keeper.written(now);
@@ -223,7 +195,8 @@ impl World {
         let (now, fails) = (self.now, self.happens(self.faults.disk_fails));
         let Some(Ledger { keeper, disk, work, .. }) = &mut self.ledger else { return };
         let Some(work) = work.take() else { return };
-        match fails {
+        self.witness.sees_commit(fails);
+        match fails || self.planted == Some(Planted::TakenForRefused) {
             true => keeper.failed(work.changes, now),
             false => {
                 if work.sync {

@@ -20,7 +20,7 @@ fn a_86_after_a_crash_an_intent_is_unknown_and_what_was_done_is_spared() {
         known.each,
         [
             Some(Known::Done(told("250 taken"))),
-            Some(Known::Unknown { trace_id: record.trace_id.clone(), octets: 20 })
+            Some(Known::Unknown(record.sendings(&record.recipients[0])))
         ]
     );
     assert_eq!(world.begin(2, record.clone(), false), GO_ON);
@@ -41,6 +41,41 @@ fn a_86_after_a_crash_an_intent_is_unknown_and_what_was_done_is_spared() {
     assert_eq!(world.begin(2, other, true), GO_ON);
 }
 
+// Checkpoint 5: two runs die one after the other. The names of both can be asked for, each with the octets
+// that were sent by it; and those of a third one that was told of both.
+#[test]
+fn after_several_crashes_each_run_that_has_sent_something_can_be_asked_for() {
+    for id in [Some("id"), None] {
+        let mut world = World::new();
+        let run = |number: u64, earlier: &[Sending]| {
+            let mut record = match id {
+                Some(id) => with_content(named(id, &["a@x"])),
+                None => unnamed(1, &["a@x"]),
+            };
+            record.trace_id = format!("run-{number}").into();
+            let copy = CopyState::Sent { octets: 20 + number, earlier: earlier.to_vec() };
+            record.recipients[0].copy = copy;
+            record.phase = Phase::Intent;
+            record
+        };
+        let mut earlier = Vec::new();
+        for number in 0..4 {
+            if let Some(id) = id {
+                assert_eq!(world.open(number, id, Level::Outcome), Some(Answer::Opened));
+            }
+            if number > 0 {
+                let known = world.known(number, &run(number, &[]));
+                assert_eq!(known.each, [Some(Known::Unknown(earlier.clone()))], "{id:?}");
+            }
+            let record = run(number, &earlier);
+            assert_eq!(world.begin(number, record, number == 0), GO_ON);
+            earlier.push(sample::sending(&format!("run-{number}"), 20 + number));
+            world.crash();
+        }
+        assert_eq!(world.disk.len(), 1, "each run's record has taken the place of the one before");
+    }
+}
+
 // The same for a message without an id, and: the process dies with the reply on its way.
 #[test]
 fn a_86_without_an_id_a_crash_makes_outcomes_unconfirmed() {
@@ -48,7 +83,7 @@ fn a_86_without_an_id_a_crash_makes_outcomes_unconfirmed() {
     let mut world = World::new();
     assert_eq!(world.begin(1, message.clone(), true), GO_ON);
     world.crash();
-    assert!(matches!(world.known(2, &message).each[..], [Some(Known::Unknown { .. })]));
+    assert!(matches!(world.known(2, &message).each[..], [Some(Known::Unknown(_))]));
     let mut world = World::new();
     world.whole_unnamed(1, &message, Form::Smtp, &["250 ok"]);
     world.crash();

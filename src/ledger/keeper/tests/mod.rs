@@ -4,7 +4,7 @@ use super::*;
 use crate::ledger::record::{Content, CopyState, Form, Mail, Partial, Told, Transfer};
 use crate::ledger::request::{Begun, Recognised};
 use crate::ledger::rules::Known;
-use crate::ledger::{ContentDigest, Identity, sample};
+use crate::ledger::{ContentDigest, Identity, Sending, sample};
 use std::collections::BTreeMap;
 
 mod crashes;
@@ -79,7 +79,7 @@ fn with_content(mut record: Record) -> Record {
 }
 
 fn sent(mut record: Record) -> Record {
-    record.recipients.iter_mut().for_each(|one| one.copy = CopyState::Sent(20));
+    record.recipients.iter_mut().for_each(|one| one.copy = sample::sent(20));
     record
 }
 

@@ -107,7 +107,7 @@ fn content_that_came_whole_is_committed_after_a_crash_without_its_client() {
         assert_eq!(world.load(2, 0).unwrap().len(), 17);
         match world.begin(2, record.clone(), true) {
             Some(Answer::Begun(Begun::Known(known))) => {
-                assert!(handed_on && matches!(known.each[..], [Some(Known::Unknown { .. })]));
+                assert!(handed_on && matches!(known.each[..], [Some(Known::Unknown(_))]));
             }
             other => assert_eq!((handed_on, other), (false, GO_ON)),
         }

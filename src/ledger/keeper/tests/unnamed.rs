@@ -65,7 +65,7 @@ fn a_retry_waits_for_a_commit_that_has_lost_its_client() {
     world.later(limits::LEDGER_COMMIT_MAX);
     match world.answer_to(holder(4)) {
         Some(Answer::Begun(Begun::Known(known))) => {
-            assert!(matches!(known.each[..], [Some(Known::Unknown { .. })]));
+            assert!(matches!(known.each[..], [Some(Known::Unknown(_))]));
         }
         other => panic!("{other:?}"),
     }
@@ -125,6 +125,73 @@ fn a_retry_takes_the_place_of_the_first_try_for_its_recipients_only() {
         world.gone(3);
         let known = world.known(4, &lmtp(&["b@x"]));
         assert_eq!(known.each, [Some(Known::Done(told("250 b")))]);
+    }
+}
+
+// Checkpoint 6: «a client that got the reply has confirmed it: a later equal message is a wanted second
+// copy». Once a retry that was answered from an earlier record, while the disk was too slow to take its own,
+// left that record as it was when its client had confirmed the reply: the next message was swallowed.
+#[test]
+fn a_reply_without_a_record_of_its_own_confirms_the_record_that_it_comes_of() {
+    let lmtp = |addresses: &[&str]| Record { form: Form::Lmtp, ..unnamed(1, addresses) };
+    let again = ended(lmtp(&["a@x"]), Form::Lmtp, &["250 a"]);
+    for confirms in [true, false] {
+        for fails in [true, false] {
+            let mut world = World::new();
+            world.whole_unnamed(1, &lmtp(&["a@x", "b@x"]), Form::Lmtp, &["250 a", "250 b"]);
+            world.gone(1);
+            assert_eq!(world.known(2, &lmtp(&["a@x"])).each, [Some(Known::Done(told("250 a")))]);
+            (world.broken, world.stalled) = (fails, !fails);
+            let mut answer = world.commit(2, again.clone());
+            if !fails {
+                world.later(limits::LEDGER_ANSWER_TIMEOUT);
+                answer = world.answer_to(holder(2));
+            }
+            assert_eq!(answer, Some(Answer::Committed { recorded: false }));
+            (world.broken, world.stalled) = (false, false);
+            if confirms {
+                world.confirm(2);
+            }
+            world.gone(2);
+            world.later(limits::LEDGER_RETRY_AFTER);
+            match confirms {
+                true => assert_eq!(world.begin(3, lmtp(&["a@x"]), true), GO_ON, "{fails}"),
+                false => {
+                    let known = world.known(3, &lmtp(&["a@x"]));
+                    assert_eq!(known.each, [Some(Known::Done(told("250 a")))], "{fails}");
+                }
+            }
+            let known = world.known(4, &lmtp(&["b@x"]));
+            assert_eq!(known.each, [Some(Known::Done(told("250 b")))], "of whom nothing was told");
+            assert!(world.keeper.connections.keys().all(|one| *one != holder(2)));
+        }
+    }
+}
+
+// Once a retry that could not read what was known, as the disk was too slow, and that was put off itself took
+// the place of what was known: who had a copy got a second one.
+#[test]
+fn what_a_blind_retry_does_not_know_stays_known() {
+    let lmtp = |addresses: &[&str]| Record { form: Form::Lmtp, ..unnamed(1, addresses) };
+    let (two, one) = (["a@x", "b@x"], ["b@x"]);
+    for crashes in [false, true] {
+        for blind in [&two[..], &one] {
+            let mut world = World::new();
+            world.whole_unnamed(1, &lmtp(&two), Form::Lmtp, &["250 a", "250 b"]);
+            world.gone(1);
+            assert_eq!(world.begin(2, lmtp(blind), false), GO_ON);
+            let replies = &["250 again", "450 later"][2 - blind.len()..];
+            world.commit(2, ended(lmtp(blind), Form::Lmtp, replies));
+            world.gone(2);
+            if crashes {
+                world.crash();
+            }
+            let of_first = if blind.len() == 2 { "250 again" } else { "250 a" };
+            let known = world.known(3, &lmtp(&two));
+            let done = |text| Some(Known::Done(told(text)));
+            assert_eq!(known.each, [done(of_first), done("250 b")], "{blind:?} {crashes}");
+            assert_eq!(world.disk.len(), blind.len(), "what knows nothing is not kept");
+        }
     }
 }
 
