@@ -567,6 +567,12 @@ pub const STORE_THREADS: usize = 4;
 /// Log records of one shard that wait for the log; more are dropped and counted.
 pub const LOG_RECORDS_WAITING: usize = 8_192;
 
+/// Octets of log lines that are written at once: some hundred of them.
+pub const LOG_BATCH_OCTETS: usize = 64 * 1024;
+
+/// How long a process that ends waits for its log: a pipe whose reader has stopped would hold it for ever.
+pub const LOG_FAREWELL: Duration = Duration::from_secs(5);
+
 /// Octets of a peer's text that are kept in one field of a log record.
 pub const LOG_FIELD_OCTETS: usize = 256;
 

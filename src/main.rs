@@ -219,7 +219,7 @@ fn serve(path: Option<&Path>) -> Result<(), Failure> {
         eprintln!("{}", what_next());
     }
     let served = Served { path: path.map(Path::to_owned), source, config };
-    let ended = control::run(gateway, served, ledger.as_ref().map(Ledger::handle));
+    let ended = control::run(gateway, served, ledger.as_ref().map(Ledger::handle), log.lost());
     drop(log);
     Ok(ended?)
 }

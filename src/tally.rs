@@ -105,7 +105,7 @@ counters! {
     replies_repeated,
     /// Reply sets handed to the socket, each in one send.
     reply_sets,
-    /// Log records dropped because the log was behind.
+    /// Log records dropped because the log was behind, or could not be written.
     log_records_lost,
 }
 

@@ -45,6 +45,7 @@ pub(super) struct AdminPort {
     pub draining: Arc<AtomicBool>,
     /// How often the control thread began again.
     pub restarts: Arc<AtomicU64>,
+    pub log_lines_lost: Arc<AtomicU64>,
 }
 
 /// Who is at the other end.
@@ -160,7 +161,8 @@ async fn ready(State(port): State<AdminPort>) -> (StatusCode, &'static str) {
 
 async fn metrics_text(State(port): State<AdminPort>) -> Response {
     let restarts = port.restarts.load(Ordering::Relaxed);
-    let control = ControlCounts { reloads: port.reloader.counts(), restarts };
+    let log_lines_lost = port.log_lines_lost.load(Ordering::Relaxed);
+    let control = ControlCounts { reloads: port.reloader.counts(), restarts, log_lines_lost };
     // The shards answer within a round; should one not, health is answered all the same.
     let asked = tokio::task::spawn_blocking(move || {
         let ledger = port.ledger.map(|ledger| ledger_metrics(&ledger.report()));

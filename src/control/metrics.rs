@@ -31,12 +31,14 @@ pub struct ControlCounts {
     pub reloads: ReloadCounts,
     /// How often it began again after a panic; expected to stay 0.
     pub restarts: u64,
+    /// Log lines that could not be written.
+    pub log_lines_lost: u64,
 }
 
 /// The text of all metrics.
 pub fn render(shards: &[Snapshot], control: ControlCounts) -> String {
-    let ControlCounts { reloads, restarts } = control;
-    let mut counts = Counts::default();
+    let ControlCounts { reloads, restarts, log_lines_lost } = control;
+    let mut counts = Counts { log_records_lost: log_lines_lost, ..Counts::default() };
     let (mut sessions, mut body_octets, mut rescued, mut sends, mut enters) = (0, 0, 0, 0, 0);
     for shard in shards {
         counts += shard.counts;

@@ -58,6 +58,7 @@ pub fn run(
     gateway: Gateway,
     served: Served,
     ledger: Option<LedgerHandle>,
+    log_lines_lost: Arc<AtomicU64>,
 ) -> Result<(), ControlError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
@@ -79,6 +80,7 @@ pub fn run(
             ledger: ledger.clone(),
             draining: Arc::clone(&draining),
             restarts: Arc::clone(&restarts),
+            log_lines_lost: Arc::clone(&log_lines_lost),
         });
         runtime.block_on(until_told(&gateway, &reloader, port))
     });

@@ -36,6 +36,10 @@ pub enum DiskFault {
     /// The disk works; but the thread that takes questions hangs until the switch is set to something
     /// else.
     Deaf,
+    /// The disk works; but the thread that takes questions dies by a panic, and does not come back.
+    FrontDies,
+    /// The same of the thread that writes.
+    StoreDies,
 }
 
 impl FaultSwitch {
@@ -60,6 +64,11 @@ impl FaultSwitch {
             true => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
             false => Ok(()),
         }
+    }
+
+    /// A thread of the ledger dies here if a test wants it.
+    pub(super) fn die_of(&self, fault: DiskFault) {
+        assert!(!self.is(fault), "a thread of the ledger dies, as a test wants it");
     }
 
     pub(super) fn wait_while_deaf(&self) {

@@ -21,7 +21,7 @@ impl Line {
         self.number
     }
 
-    /// Whether the ledger's front has not moved for long: it has died, or hangs. Nobody is answered.
+    /// Whether a thread of the ledger has died, or its front has not moved for long. Nobody is answered.
     pub fn is_deaf(&self) -> bool {
         self.shared.is_deaf()
     }

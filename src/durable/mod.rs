@@ -39,7 +39,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{OpenError, Store};
-use threads::{Clock, Inspection, LoadError, Shared, load};
+use threads::{Clock, Inspection, LoadError, Shared, Watch, load};
 
 /// The running ledger. When it is dropped, what waits is made durable, and its threads end.
 #[derive(Debug)]
@@ -150,14 +150,25 @@ impl Ledger {
         // What the start wants done to files is done before anything else.
         shared.carry_out(shared.lock());
         let (front, disk, content) = (shared.clone(), shared.clone(), shared);
-        ledger.spawn("postern-ledger", move || front.take_requests(&queue))?;
-        ledger.spawn("postern-ledger-disk", move || disk.keep_store(store, loaded))?;
-        ledger.spawn("postern-ledger-part", move || content.keep_files(files, &job_queue))?;
+        ledger.spawn("postern-ledger", true, move || front.take_requests(&queue))?;
+        ledger.spawn("postern-ledger-disk", true, move || disk.keep_store(store, loaded))?;
+        ledger
+            .spawn("postern-ledger-part", false, move || content.keep_files(files, &job_queue))?;
         Ok(ledger)
     }
 
-    fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.push(thread::Builder::new().name(name.to_owned()).spawn(work)?);
+    fn spawn(
+        &mut self,
+        name: &'static str,
+        essential: bool,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        let watch = Watch { shared: Arc::clone(&self.shared), name, essential };
+        let watched = move || {
+            let _watch = watch;
+            work();
+        };
+        self.threads.push(thread::Builder::new().name(name.to_owned()).spawn(watched)?);
         Ok(())
     }
 

@@ -517,6 +517,43 @@ fn a_85_a_deaf_ledger_stops_no_mail() {
     assert_eq!(asker.recall(1).offset(), 17);
 }
 
+// a thread that has died, by a panic, is not waited for at all: mail goes on without records until the
+// next start, which finds what was durable.
+#[test]
+fn a_85_a_ledger_whose_thread_has_died_stops_no_mail() {
+    for fault in [DiskFault::FrontDies, DiskFault::StoreDies] {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path());
+        let faults = settings.faults.clone();
+        let asker = Asker::start(settings);
+        asker.whole(1);
+        faults.set(fault);
+        // Something to do, over which it dies; whoever has asked is answered by its shard.
+        let record = Box::new(asker.record(2));
+        let transaction = asker.transaction(2);
+        asker.line.ask(Request::Begin { transaction, record, look_up: true, gone: false });
+        let until = Instant::now() + PATIENCE;
+        while !asker.line.is_deaf() {
+            assert!(Instant::now() < until, "{fault:?}: it is found to be dead");
+            thread::yield_now();
+        }
+        faults.set(DiskFault::None);
+        let at_once = |request| asker.line.ask(request);
+        let (transaction, record) = (asker.transaction(3), Box::new(asker.record(3)));
+        let begin =
+            Request::Begin { transaction, record: record.clone(), look_up: true, gone: false };
+        assert_eq!(at_once(begin), Some(Answer::Begun(Begun::GoOn { recorded: false })));
+        let commit = Request::Commit { transaction, record, gone: false };
+        assert_eq!(at_once(commit), Some(Answer::Committed { recorded: false }));
+        let report = asker.ledger.handle().report();
+        assert!(report.refused >= 2 && !report.figures.store_works, "{fault:?}");
+        drop(asker);
+        let asker = Asker::start(LedgerSettings::new(folder.path()));
+        assert_eq!(asker.recall(1).offset(), 17, "{fault:?}");
+        asker.whole(4);
+    }
+}
+
 // A line that is full, and a ledger that has ended: answered at once, without a record.
 #[test]
 fn a_81_who_finds_the_line_full_goes_on_without_a_record() {

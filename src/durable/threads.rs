@@ -7,7 +7,7 @@
 //! at once, without a record.
 
 use super::crash::CrashPoint;
-use super::disk::FaultSwitch;
+use super::disk::{DiskFault, FaultSwitch};
 use super::files::Files;
 use super::store::{Store, StoreFault};
 use crate::ledger::{
@@ -41,6 +41,8 @@ pub(super) struct Shared {
     deaf_after: Duration,
     /// It was said on standard error that it does not.
     told_deaf: AtomicBool,
+    /// A thread without which nothing is recorded has died.
+    dead: AtomicBool,
     faults: FaultSwitch,
     pub clock: Clock,
 }
@@ -122,6 +124,7 @@ impl Shared {
             moved_us: AtomicU64::new(clock.now().as_us()),
             deaf_after,
             told_deaf: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
             faults,
             clock,
         }
@@ -171,8 +174,11 @@ impl Shared {
 
     // ---- the front --------------------------------------------------------------------------
 
-    /// Whether the front has not moved for long. The first to find that out says so.
+    /// Whether a thread has died, or the front has not moved for long. The first to find that out says so.
     pub fn is_deaf(&self) -> bool {
+        if self.dead.load(Ordering::Relaxed) {
+            return true;
+        }
         let moved = Tick::from_us(self.moved_us.load(Ordering::Relaxed));
         let deaf = self.clock.now().since(moved) > self.deaf_after;
         if deaf && !self.told_deaf.swap(true, Ordering::Relaxed) {
@@ -183,6 +189,7 @@ impl Shared {
 
     fn front_moves(&self) {
         self.faults.wait_while_deaf();
+        self.faults.die_of(DiskFault::FrontDies);
         self.moved_us.store(self.clock.now().as_us(), Ordering::Relaxed);
         if self.told_deaf.load(Ordering::Relaxed) && self.told_deaf.swap(false, Ordering::Relaxed) {
             eprintln!("postern: the ledger answers again");
@@ -301,6 +308,7 @@ impl Shared {
 
     /// Writes a group, and makes it durable if somebody waits for that.
     fn commit(&self, store: &mut Store, work: Work) -> Result<(), StoreFault> {
+        self.faults.die_of(DiskFault::StoreDies);
         let from = Instant::now();
         let done = store.write(&work.changes).and_then(|()| {
             let mut state = self.lock();
@@ -380,6 +388,27 @@ impl Shared {
                 self.carry_out(state);
             }
         }
+    }
+}
+
+/// Goes with a thread of the ledger, and says so if that ends before the ledger does: by a panic, or by a
+/// mistake of ours.
+pub(super) struct Watch {
+    pub shared: Arc<Shared>,
+    pub name: &'static str,
+    /// Without it nothing is recorded: nobody is to wait for it.
+    pub essential: bool,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let Watch { shared, name, essential } = self;
+        if shared.lock().ended {
+            return;
+        }
+        shared.dead.fetch_or(*essential, Ordering::Relaxed);
+        let what = if *essential { "records" } else { "content in part" };
+        eprintln!("postern: the thread {name} has died; mail goes on without {what}");
     }
 }
 

@@ -130,6 +130,38 @@ fn a_85_a_deaf_ledger_stops_no_mail_over_sockets() {
     faults.0.set(DiskFault::None);
 }
 
+// a thread of the ledger has died. Who waits for it is answered by the shard, soon, and who comes later
+// at once; nobody waits for as long as for one that hangs.
+#[test]
+fn a_85_a_dead_ledger_stops_no_mail_over_sockets() {
+    for fault in [DiskFault::FrontDies, DiskFault::StoreDies] {
+        let switch = FaultSwitch::default();
+        let installation = Installation::with(&Listener {
+            resume: ResumeLevel::Outcome,
+            replay: true,
+            ..base_listener()
+        });
+        let set = |settings: &mut postern::durable::LedgerSettings| {
+            settings.faults = switch.clone();
+            settings.deaf_after = PATIENCE * 10;
+        };
+        let mut stage = Sockets::start_with(&installation, Protocol::Lmtp, set).unwrap();
+        assert_eq!(code(&hand_in(&mut stage, &message(Form::Smtp, Some("g0"), 0)).0), 250);
+        switch.set(fault);
+        for (number, id) in [(1, Some("g1")), (2, None), (3, Some("g3"))] {
+            let message = message(Form::Smtp, id, number);
+            let (set, _) = hand_in(&mut stage, &message);
+            assert_eq!(code(&set), 250, "{fault:?} {number}");
+            for address in message.delivered_to() {
+                let same = stage.delivered(address);
+                assert_eq!(same.iter().filter(|one| one.ends_with(&message.content)).count(), 1);
+            }
+        }
+        let report = stage.remembered();
+        assert!(report.refused > 0 && !report.figures.store_works, "{fault:?}");
+    }
+}
+
 // one transaction waits for a slow disk; others, that need none, do not.
 #[test]
 fn a_85_a_slow_store_holds_up_nobody_else() {
