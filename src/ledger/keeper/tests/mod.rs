@@ -1,7 +1,9 @@
 //! The keeper with a made-up disk: sections of checkpoint.md as tables of what is asked and answered.
 
 use super::*;
-use crate::ledger::record::{Content, CopyState, Form, Mail, Partial, Told, Transfer};
+use crate::ledger::record::{
+    Content, CopyState, Form, Mail, Outcome, Partial, Phase, Told, Transfer,
+};
 use crate::ledger::request::{Begun, Recognised};
 use crate::ledger::rules::Known;
 use crate::ledger::{ContentDigest, Identity, Sending, sample};
