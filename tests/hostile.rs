@@ -13,7 +13,7 @@ use dialogues_runner::reply::Inbox;
 use dialogues_runner::stage::{ConnectionId, Stage};
 use postern::now::{Now, Tick};
 use postern::relay::{Board, Plan, Protocol};
-use postern::session::{Ask, Client, Effect, Listener, Session, Shared, Sources};
+use postern::session::{Ask, Client, Effect, Listener, ResumeLevel, Session, Shared, Sources};
 use postern::tally::Tally;
 use postern::wire::{Budget, Newlines};
 use proptest::prelude::*;
@@ -637,6 +637,32 @@ fn a_38_what_is_too_big_is_read_on_in_constant_memory() {
     assert!(most < 8 * PIECE, "{most} octets");
     assert!(talk.has_ended());
     assert_eq!(talk.delivered("ok1@example.net"), 0);
+}
+
+// ---- A-81 -----------------------------------------------------------------------------------
+
+// Over 1,000 RESUMEs of a connection are too many, however they come; what is asked for is not kept.
+#[test]
+fn a_81_ten_thousand_resumes_are_a_thousand() {
+    let listener = Listener { resume: ResumeLevel::Outcome, ..base_listener() };
+    for group in [10_000, 100, 1] {
+        let mut talk = Talk::greeted("smtp", &listener);
+        let mut codes = Vec::new();
+        let (most, _) = memory_of(|| {
+            for first in (0..10_000).step_by(group) {
+                let ids = first..first + group;
+                let asked: String =
+                    ids.map(|id| format!("RESUME <{id}@client.example>\r\n")).collect();
+                codes.extend(talk.say(asked));
+                if talk.has_ended() {
+                    break;
+                }
+            }
+        });
+        assert_eq!(codes, [vec![355; 1_000], vec![421]].concat(), "in groups of {group}");
+        assert!(talk.has_ended());
+        assert!(most < 2 << 20, "{most} octets");
+    }
 }
 
 // ---- A-01 -----------------------------------------------------------------------------------

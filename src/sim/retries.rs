@@ -277,15 +277,23 @@ mod tests {
         }
         println!("{weather:?}: {total:?}");
         assert!(total.transactions > total.messages, "clients came again");
+        // With RESUME from end to end nothing is delivered twice; without ids nothing but what a client that
+        // vanished without a word sends again.
+        let named: &[Loss] = match weather {
+            Weather::Cuts | Weather::Chain => &[],
+            Weather::Hops => &[Loss::Unanswered],
+            Weather::Everything => &[Loss::Refused, Loss::Died, Loss::Unread, Loss::Unanswered],
+        };
+        let may = |loss: &Loss| named.contains(loss);
+        assert!(total.duplicates_named.keys().all(may), "{weather:?}: {total:?}");
+        let may = |loss: &Loss| named.contains(loss) || *loss == Loss::Unseen;
+        assert!(total.duplicates_unnamed.keys().all(may), "{weather:?}: {total:?}");
         total
     }
 
-    /// With RESUME nothing is delivered twice; without ids nothing but what a client that vanished
-    /// without a word sends again.
     #[test]
     fn nothing_lost_nothing_twice_when_connections_are_cut() {
-        let report = run_all(Weather::Cuts, 250);
-        assert_eq!(report.duplicates_named, BTreeMap::new());
+        run_all(Weather::Cuts, 250);
     }
 
     #[test]
@@ -298,7 +306,6 @@ mod tests {
     #[test]
     fn nothing_lost_nothing_twice_where_everybody_resumes() {
         let report = run_all(Weather::Chain, 250);
-        assert_eq!(report.duplicates_named, BTreeMap::new());
         assert!(report.crashes > 0 || std::env::var("POSTERN_SEED").is_ok());
     }
 

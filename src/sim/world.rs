@@ -44,6 +44,8 @@ pub struct World {
     stored: Vec<Stored>,
     records: Vec<Record>,
     ledger: Option<Ledger>,
+    /// The ledger's wishes are being fulfilled.
+    draining_ledger: bool,
     witness: Witness,
     planted: Option<Planted>,
     /// How often the process has died.
@@ -212,6 +214,7 @@ impl World {
             stored: Vec::new(),
             records: Vec::new(),
             ledger: None,
+            draining_ledger: false,
             witness: Witness::default(),
             planted: None,
             crashes: 0,

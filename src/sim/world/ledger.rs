@@ -139,42 +139,55 @@ impl World {
         self.drain_ledger();
     }
 
-    /// Gives the disk what the ledger wants, and the sessions its answers.
+    /// Gives the disk what the ledger wants, and the sessions its answers. Whatever comes of an answer is done
+    /// here as well: however much a client pipelines, the stack stays where it is.
     pub(super) fn drain_ledger(&mut self) {
-        let now = self.now;
-        while let Some(Ledger { keeper, disk, work, .. }) = &mut self.ledger {
-            if let Some(effect) = keeper.poll_effect() {
-                match effect {
-                    Effect::File(job) => {
-                        if let Some(done) = disk.file(job) {
-                            keeper.file_done(done, now);
-                        }
-                    }
-                    Effect::Answer(holder, answer) => {
-                        let (index, now) = (holder.seat as usize, self.now());
-                        self.see_answer(ClientId(index), &answer);
-                        if !self.clients[index].crashed {
-                            let answer = Answer::Ledger(Box::new(answer));
-                            self.clients[index].session.answered(answer, now);
-                            self.drain_session(ClientId(index));
-                        }
-                    }
-                }
-            } else if let (None, Some(next)) = (&work, keeper.take_work(now)) {
-                let sync = next.sync;
-                *work = Some(next);
-                self.disk_begins();
-                match self.faults.disk_us_max {
-                    most if sync && most > 0 => {
-                        let due = now + self.drawn_up_to(most);
-                        self.schedule(due, Event::DiskDone);
-                    }
-                    _ => self.disk_done(),
-                }
-            } else {
-                return;
-            }
+        if std::mem::replace(&mut self.draining_ledger, true) {
+            return;
         }
+        while self.ledger_step() {}
+        self.draining_ledger = false;
+    }
+
+    /// Does the next thing that the ledger wants. False if there is nothing.
+    fn ledger_step(&mut self) -> bool {
+        let now = self.now;
+        let Some(Ledger { keeper, disk, work }) = &mut self.ledger else { return false };
+        match keeper.poll_effect() {
+            Some(Effect::File(job)) => {
+                if let Some(done) = disk.file(job) {
+                    keeper.file_done(done, now);
+                }
+                return true;
+            }
+            Some(Effect::Answer(holder, answer)) => {
+                let id = ClientId(holder.seat as usize);
+                self.see_answer(id, &answer);
+                if !self.clients[id.0].crashed {
+                    let now = self.now();
+                    let answer = Answer::Ledger(Box::new(answer));
+                    self.clients[id.0].session.answered(answer, now);
+                    self.drain_session(id);
+                }
+                return true;
+            }
+            None => {}
+        }
+        if work.is_some() {
+            return false;
+        }
+        let Some(next) = keeper.take_work(now) else { return false };
+        let sync = next.sync;
+        *work = Some(next);
+        self.disk_begins();
+        match self.faults.disk_us_max {
+            most if sync && most > 0 => {
+                let due = now + self.drawn_up_to(most);
+                self.schedule(due, Event::DiskDone);
+            }
+            _ => self.disk_done(),
+        }
+        true
     }
 
     /// The disk reads and writes: at once, as the system keeps it in memory.

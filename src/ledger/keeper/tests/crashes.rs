@@ -136,6 +136,28 @@ fn a_84_damaged_records_are_skipped_and_newer_ones_refused() {
     );
 }
 
+// the wall clock is set, and the process started again: an hour forward or back a record is what it
+// was; after ten years it is over; in 1970 it counts as new.
+#[test]
+fn a_101_a_restart_with_another_clock_is_no_trouble() {
+    let hour = 3_600;
+    let now = 1_800_000_000;
+    let years = 10 * 365 * 86_400;
+    for (epoch_s, is_there) in
+        [(now + hour, true), (now - hour, true), (0, true), (now + years, false)]
+    {
+        let mut world = World::new();
+        world.whole_named(1, "id", "250 ok");
+        world.crash_at(epoch_s);
+        let offset = if is_there { 17 } else { 0 };
+        assert_eq!(world.recall(2, "id").offset(), offset, "{epoch_s}");
+        assert_eq!(world.disk.len(), usize::from(is_there), "{epoch_s}");
+        world.later(limits::LEDGER_OUTCOME_LIFETIME + Duration::from_secs(1));
+        assert_eq!(world.recall(2, "id"), Recalled::Nothing, "{epoch_s}");
+        assert!(world.disk.is_empty(), "{epoch_s}");
+    }
+}
+
 // a record from the future counts as new, and lives no longer than one made now.
 #[test]
 fn a_101_a_record_from_the_future_is_new() {

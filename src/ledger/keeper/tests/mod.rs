@@ -1,7 +1,9 @@
 //! The keeper with a made-up disk: sections of checkpoint.md as tables of what is asked and answered.
 
 use super::*;
-use crate::ledger::record::{Content, CopyState, Form, Mail, Partial, Told, Transfer};
+use crate::ledger::record::{
+    Content, CopyState, Form, Mail, Outcome, Partial, Phase, Told, Transfer,
+};
 use crate::ledger::request::{Begun, Recognised};
 use crate::ledger::rules::Known;
 use crate::ledger::{ContentDigest, Identity, Sending, sample};
@@ -191,8 +193,13 @@ impl World {
 
     /// The process dies; what is on the disk is all that is left.
     fn crash(&mut self) {
+        self.crash_at(1_800_000_000);
+    }
+
+    /// The process dies, and the next one is started at this time.
+    fn crash_at(&mut self, epoch_s: u64) {
         self.now = Tick::START;
-        self.keeper = Keeper::new(self.settings.clone(), secret(), 1_800_000_000);
+        self.keeper = Keeper::new(self.settings.clone(), secret(), epoch_s);
         self.answers.clear();
         self.work = None;
         for (row, octets) in &self.disk {
