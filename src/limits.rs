@@ -634,10 +634,6 @@ pub const LEDGER_LOOK: Duration = Duration::from_secs(1);
 /// The ledger takes what shards ask at most so often; in a crowd many questions share one wake-up.
 pub const LEDGER_FRONT_PAUSE: Duration = Duration::from_micros(250);
 
-/// Outcomes that come in a crowd are made durable together, once in so long: a sync costs the processor
-/// as much as some messages. The first one after a pause does not wait.
-pub const LEDGER_GROUP_INTERVAL: Duration = Duration::from_millis(1);
-
 /// What the ledger writes and nobody waits for, a confirmation or an intent, is durable within this time:
 /// it rides along with what somebody waits for, or has its turn. It is what a failing machine, other than
 /// a dying process, may make forgotten of it.

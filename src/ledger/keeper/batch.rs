@@ -6,7 +6,7 @@ use crate::ledger::index::{Row, Standing};
 use crate::ledger::key::Key;
 use crate::ledger::record::{CopyState, Record};
 use crate::ledger::request::{Answer, Begun, Holder, Transaction};
-use crate::limits::{self, LEDGER_COMMIT_INTERVAL, LEDGER_GROUP_INTERVAL};
+use crate::limits::{self, LEDGER_COMMIT_INTERVAL};
 use crate::now::Tick;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) struct Batch {
     octets: usize,
     /// Somebody waits until it is written, or a crash should find it.
     pub urgent: bool,
-    /// It is made durable.
+    /// Somebody waits until it is durable.
     sync: bool,
     /// When its first change came; known at the end of the verb that has made it.
     since: Option<Tick>,
@@ -138,7 +138,8 @@ impl Keeper {
         if self.health != Health::Good || self.batch.is_full() {
             return self.give_up(&awaited, false);
         }
-        self.batch.urgent |= what == What::Intent;
+        self.batch.urgent = true;
+        self.batch.sync |= what != What::Intent;
         self.waiting_for(what).all.push_back(awaited);
     }
 
@@ -158,11 +159,8 @@ impl Keeper {
         }
         let next = Batch { number: self.batch.number + 1, ..Batch::default() };
         let mut batch = std::mem::replace(&mut self.batch, next);
-        let has_failed = self.health != Health::Good;
-        batch.sync |= has_failed || self.sync_due().is_some_and(|due| due <= now);
-        if batch.sync {
-            self.next_sync = now + LEDGER_GROUP_INTERVAL;
-        }
+        batch.sync |= self.health != Health::Good
+            || self.unsynced_since.is_some_and(|since| since + LEDGER_COMMIT_INTERVAL <= now);
         if !batch.sync && !batch.changes.is_empty() {
             self.unsynced_since.get_or_insert(now);
         }
@@ -187,18 +185,10 @@ impl Keeper {
             Health::Failed { retry_at } => Some(retry_at),
             Health::Good if self.batch.is_urgent() || !self.wanted_rows.is_empty() => Some(now),
             Health::Good => {
-                let written = self.batch.since.map(|since| since + LEDGER_COMMIT_INTERVAL);
-                written.into_iter().chain(self.sync_due()).min()
+                let oldest = [self.batch.since, self.unsynced_since].into_iter().flatten().min();
+                oldest.map(|since| since + LEDGER_COMMIT_INTERVAL)
             }
         }
-    }
-
-    /// When something is to be made durable: what somebody waits for in the next group, all else within
-    /// its time.
-    fn sync_due(&self) -> Option<Tick> {
-        let awaited = (!self.until_durable.all.is_empty()).then_some(self.next_sync);
-        let written = self.unsynced_since.map(|since| since + LEDGER_COMMIT_INTERVAL);
-        awaited.into_iter().chain(written).min()
     }
 
     /// The changes of the last [`Work`] are written: they outlive the process, if not the machine.
@@ -222,9 +212,8 @@ impl Keeper {
         }
         self.counts.commits += u64::from(records > 0);
         self.counts.committed_records += records as u64;
-        while batch.sync
-            && let Some((Awaited { live, what, .. }, answered)) =
-                self.until_durable.pop_through(batch.number)
+        while let Some((Awaited { live, what, .. }, answered)) =
+            self.until_durable.pop_through(batch.number)
         {
             self.durable(live, what, answered);
         }

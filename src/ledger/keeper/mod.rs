@@ -76,8 +76,6 @@ pub struct Keeper {
     in_flight: Option<Batch>,
     /// Since when something is written that is not durable.
     unsynced_since: Option<Tick>,
-    /// The next group does not begin before this.
-    next_sync: Tick,
     /// Who waits until a batch is written.
     until_written: Waiting,
     /// Who waits until it is durable.
@@ -286,7 +284,6 @@ impl Keeper {
             batch: Batch::default(),
             in_flight: None,
             unsynced_since: None,
-            next_sync: Tick::START,
             until_written: Waiting::default(),
             until_durable: Waiting::default(),
             lookups: Map::default(),

@@ -2,55 +2,6 @@
 
 use super::*;
 
-// Checkpoint 5: "may be grouped over messages (group commit of a few ms)".
-#[test]
-fn outcomes_of_a_crowd_share_a_sync_and_the_first_one_does_not_wait() {
-    let mut world = World::new();
-    let begun = |world: &mut World, seat: u64| {
-        let record = unnamed(seat as u8, &["a@x"]);
-        assert_eq!(world.begin(seat, record.clone(), true), GO_ON);
-        ended(record, Form::Smtp, &["250 ok"])
-    };
-    let outcomes: Vec<Record> = (1..=3).map(|seat| begun(&mut world, seat)).collect();
-    world.later(Duration::from_secs(1));
-    world.stalled = true;
-    let from = world.now;
-    let mut outcomes = (1..).zip(outcomes);
-    let mut commit = |world: &mut World| {
-        let (seat, record) = outcomes.next().unwrap();
-        let (transaction, record) = (transaction(seat), Box::new(record));
-        world.keeper.ask(Request::Commit { transaction, record, gone: false }, world.now);
-    };
-    commit(&mut world);
-    assert!(world.keeper.work_due(from).is_some_and(|due| due <= from));
-    let work = world.keeper.take_work(from).unwrap();
-    assert!(work.sync);
-    world.keeper.committed(1, from);
-    let answered = |world: &mut World| {
-        std::iter::from_fn(|| world.keeper.poll_effect())
-            .filter(|effect| matches!(effect, Effect::Answer(_, Answer::Committed { .. })))
-            .count()
-    };
-    assert_eq!(answered(&mut world), 1);
-    commit(&mut world);
-    commit(&mut world);
-    let next = from + limits::LEDGER_GROUP_INTERVAL;
-    assert_eq!(world.keeper.work_due(from), Some(next));
-    // An intent is written meanwhile, and they with it; but they are not durable yet.
-    let (transaction, record) = (transaction(4), Box::new(unnamed(4, &["a@x"])));
-    let begin = Request::Begin { transaction, record, look_up: true, gone: false };
-    world.keeper.ask(begin, from);
-    let work = world.keeper.take_work(from).unwrap();
-    assert!(!work.sync && work.changes.len() == 3);
-    world.keeper.committed(3, from);
-    assert_eq!(answered(&mut world), 0);
-    assert_eq!(world.keeper.work_due(from), Some(next));
-    let work = world.keeper.take_work(next).unwrap();
-    assert!(work.sync && work.changes.is_empty());
-    world.keeper.committed(0, next);
-    assert_eq!(answered(&mut world), 2);
-}
-
 // Dataplane 4: one commit in flight, whatever is asked meanwhile is the next one, in its order.
 #[test]
 fn one_commit_is_in_flight_and_the_next_gathers_meanwhile() {
