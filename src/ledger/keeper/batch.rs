@@ -248,15 +248,41 @@ impl Keeper {
         if !answered {
             self.without_record(*id, *what);
         }
+        let gone_on_with = self.gone_on_with(*id);
         let Some(live) = self.live.get_mut(id) else { return };
-        if let Some(row) = live.row.filter(|_| live.written) {
-            live.written = false;
-            self.batch.delete(row);
+        let record = Arc::clone(&live.record);
+        match (gone_on_with, live.row.filter(|_| live.written)) {
+            // When it was answered its place was given back; that may have been confirmed since.
+            (Some(_), _) if answered => {}
+            (Some((row, old)), _) => self.batch.put(row, old.encode()),
+            (None, Some(row)) => {
+                live.written = false;
+                self.batch.delete(row);
+            }
+            (None, None) => {}
         }
         if *what == What::Outcome {
-            let record = Arc::clone(&live.record);
+            if !answered {
+                self.file_gone_on_with(*id);
+            }
             self.end_with(*id, Some(record));
         }
+    }
+
+    /// The intent of an earlier run in whose place, and with whose content, a transaction goes on.
+    fn gone_on_with(&self, id: LiveId) -> Option<(Row, Record)> {
+        let live = self.live.get(&id)?;
+        let (row, old) = live.earlier.iter().find(|(row, _)| Some(*row) == live.row)?;
+        Some((*row, Record { partial: None, ..Record::clone(old) }))
+    }
+
+    /// A transaction that has gone on with an earlier one leaves no record itself: what that one has sent is
+    /// still in doubt.
+    fn file_gone_on_with(&mut self, id: LiveId) {
+        let Some((row, old)) = self.gone_on_with(id) else { return };
+        let (names, octets) = (old.names(&self.secret), old.encode());
+        self.file(&names, &old, row, octets.len(), Standing::Unknown);
+        self.batch.put(row, octets);
     }
 
     /// Those whose patience is over go on without a record; it may come into being all the same.
@@ -287,6 +313,7 @@ impl Keeper {
         self.woken.extend(waiters.into_iter().map(|waiter| (waiter, Some(record.clone()))));
         let names = live.names.clone();
         self.forget_names(&names, id);
+        self.file_gone_on_with(id);
     }
 
     pub(super) fn without_record(&mut self, id: LiveId, what: What) {
@@ -338,6 +365,7 @@ impl Keeper {
 
     /// The outcome is durable: it is filed, told, and takes the place of earlier records.
     pub(super) fn outcome_durable(&mut self, id: LiveId, answered: bool) {
+        let gone_on_with = self.gone_on_with(id).is_some();
         let Some(live) = self.live.get_mut(&id) else { return };
         let (record, octets) = (Arc::clone(&live.record), live.octets);
         let (transaction, abandoned) = (live.transaction, live.abandoned);
@@ -345,7 +373,9 @@ impl Keeper {
         let Some(row) = live.row else { return };
         if answered {
             // The reply went out long ago, confirmed or not: nobody may rely on this record.
-            self.batch.delete(row);
+            if !gone_on_with {
+                self.batch.delete(row);
+            }
             return self.end_with(id, Some(record));
         }
         let names = live.names.clone();

@@ -118,6 +118,49 @@ fn content_that_came_whole_is_committed_after_a_crash_without_its_client() {
     }
 }
 
+// What a crash has left in doubt stays so when the transaction that has gone on with it, in its place, leaves no
+// record, as the disk fails or is too slow: once it was forgotten with that, and nobody was asked.
+#[test]
+fn what_was_gone_on_with_stays_in_doubt_if_the_disk_takes_no_outcome() {
+    for (fails, at_intent) in [(true, true), (true, false), (false, false)] {
+        let mut world = World::new();
+        world.begin_content(1, "id", Transfer::Data);
+        world.append(1, b"Subject: x\r\n\r\ny\r\n");
+        let mut record = with_content(named("id", &["a@x"]));
+        record.fingerprint = unnamed(3, &["a@x"]).fingerprint;
+        let record = sent(record);
+        let received =
+            Request::Received { transaction: transaction(1), record: record.clone().into() };
+        assert_eq!(world.ask(received), None);
+        assert_eq!(world.begin(1, record.clone(), true), GO_ON);
+        world.crash();
+        assert_eq!(world.recall(2, "id").offset(), 17);
+        let mut second = world.take(2, "id").unwrap().goes_on_as("second");
+        second.recipients[0].copy = CopyState::Sent { octets: 21, earlier: vec![] };
+        let doubt = vec![sample::sending("5f1z3-1", 20)];
+        assert_eq!(world.known(2, &second).each, [Some(Known::Unknown(doubt.clone()))]);
+        world.broken = at_intent;
+        world.begin(2, second.clone(), false);
+        (world.broken, world.stalled) = (fails, !fails);
+        let mut deferred = ended(second, Form::Smtp, &["451 later"]);
+        deferred.recipients[0].copy = CopyState::Unknown(doubt.clone());
+        let mut answer = world.commit(2, deferred);
+        if !fails {
+            world.later(limits::LEDGER_ANSWER_TIMEOUT);
+            answer = world.answer_to(holder(2));
+        }
+        assert_eq!(answer, Some(Answer::Committed { recorded: false }));
+        (world.broken, world.stalled) = (false, false);
+        world.confirm(2);
+        world.gone(2);
+        world.later(limits::LEDGER_RETRY_AFTER);
+        let third = Record { key: Some(key("other")), ..record };
+        world.open(3, "other", Level::Outcome);
+        let known = world.known(3, &third);
+        assert_eq!(known.each, [Some(Known::Unknown(doubt))], "{fails} {at_intent}");
+    }
+}
+
 // Checkpoint 5 and A-81: 64 MiB a client, 1 GiB, 10 minutes (sizes here / 1 Mi); empty after expiry.
 #[test]
 fn a_81_content_in_part_is_bounded_and_gone_after_its_time() {
