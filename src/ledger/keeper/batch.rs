@@ -4,7 +4,7 @@ use super::live::{LiveId, Waiter};
 use super::{Attached, Health, Keeper, Unrecorded, Work};
 use crate::ledger::index::{Row, Standing};
 use crate::ledger::key::Key;
-use crate::ledger::record::{CopyState, Record};
+use crate::ledger::record::{CopyState, Phase, Record};
 use crate::ledger::request::{Answer, Begun, Holder, Transaction};
 use crate::limits::{self, LEDGER_COMMIT_INTERVAL};
 use crate::now::Tick;
@@ -269,19 +269,29 @@ impl Keeper {
         }
     }
 
-    /// The intent of an earlier run in whose place, and with whose content, a transaction goes on.
-    fn gone_on_with(&self, id: LiveId) -> Option<(Row, Record)> {
+    /// The intent of an earlier run in whose place, and with whose content, a transaction goes on, or may.
+    pub(super) fn gone_on_with(&self, id: LiveId) -> Option<(Row, Record)> {
         let live = self.live.get(&id)?;
-        let (row, old) = live.earlier.iter().find(|(row, _)| Some(*row) == live.row)?;
-        Some((*row, Record { partial: None, ..Record::clone(old) }))
+        let row = live.row?;
+        let parked = (live.transaction.is_none() && live.record.phase == Phase::Intent)
+            .then_some(&live.record);
+        let same_place = live.earlier.iter().find(|(old_row, _)| *old_row == row);
+        let old = same_place.map(|(_, old)| old).or(parked)?;
+        Some((row, Record { partial: None, ..Record::clone(old) }))
     }
 
     /// A transaction that has gone on with an earlier one leaves no record itself: what that one has sent is
     /// still in doubt.
     fn file_gone_on_with(&mut self, id: LiveId) {
-        let Some((row, old)) = self.gone_on_with(id) else { return };
+        if let Some((row, old)) = self.gone_on_with(id) {
+            self.file_in_doubt(row, &old);
+        }
+    }
+
+    /// What an intent without an outcome has sent is in doubt.
+    pub(super) fn file_in_doubt(&mut self, row: Row, old: &Record) {
         let (names, octets) = (old.names(&self.secret), old.encode());
-        self.file(&names, &old, row, octets.len(), Standing::Unknown);
+        self.file(&names, old, row, octets.len(), Standing::Unknown);
         self.batch.put(row, octets);
     }
 

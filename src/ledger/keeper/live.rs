@@ -422,8 +422,10 @@ impl Keeper {
         }
     }
 
-    /// Forgets a live transaction, and what it has written if `erase`.
+    /// Forgets a live transaction, and what it has written if `erase`; what an earlier run has sent stays in
+    /// doubt.
     pub(super) fn drop_live(&mut self, id: LiveId, erase: bool) {
+        let gone_on_with = self.gone_on_with(id);
         self.drop_file(id);
         self.close_open(id);
         let Some(live) = self.live.remove(&id) else { return };
@@ -432,8 +434,10 @@ impl Keeper {
         if let Some(transaction) = live.transaction {
             self.leave_connection(transaction.holder, id);
         }
-        if let (true, true, Some(row)) = (erase, live.written, live.row) {
-            self.batch.delete(row);
+        match (gone_on_with, live.row) {
+            (Some((row, old)), _) if erase => self.file_in_doubt(row, &old),
+            (None, Some(row)) if erase && live.written => self.batch.delete(row),
+            _ => {}
         }
         self.woken.extend(live.waiters.into_iter().map(|waiter| (waiter, None)));
     }

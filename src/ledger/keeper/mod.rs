@@ -450,8 +450,8 @@ impl Keeper {
         }
         let (life, expires_s) = self.lifetime(record);
         let orphans = self.index.file(&names, Filed { row, octets, standing, life, expires_s });
-        for row in orphans {
-            self.batch.delete(row);
+        for orphan in orphans.into_iter().filter(|orphan| *orphan != row) {
+            self.batch.delete(orphan);
         }
         self.make_room();
         names.first().copied()

@@ -1,6 +1,6 @@
 //! The start: what lies in the store becomes the index, and what a crash has left is put in order.
 
-use super::{Keeper, Level, LiveId};
+use super::{Keeper, Level, Live, LiveId};
 use crate::ledger::encoding::Unreadable;
 use crate::ledger::index::{Life, Row, Standing};
 use crate::ledger::key::Key;
@@ -68,8 +68,10 @@ impl Keeper {
 
     /// What was found, when all rows were taken.
     pub fn opened(&self) -> Opened {
+        // An intent that is parked is in the index as well.
+        let parked = |live: &&Live| live.record.phase == Phase::Open;
         Opened {
-            records: (self.index.rows() + self.live.len()) as u64,
+            records: (self.index.rows() + self.live.values().filter(parked).count()) as u64,
             unknown: self.counts.unknown_intents,
             damaged: self.counts.damaged,
         }
@@ -101,7 +103,14 @@ impl Keeper {
             self.counts.unknown_intents += 1;
         }
         match partial.filter(|partial| !intent || is_whole(partial)) {
-            Some(partial) => self.load_parked(row, record, partial, now),
+            Some(partial) => {
+                if intent {
+                    // Its client may come again by another id, or by none.
+                    let names = record.names(&self.secret);
+                    self.file(&names, &record, row, octets, Standing::Unknown);
+                }
+                self.load_parked(row, record, partial, now);
+            }
             None if intent => {
                 record.partial = None;
                 let names = record.names(&self.secret);

@@ -3,7 +3,7 @@
 //! The gateway is not asked. Requests to the ledger and answers pass here, the disk lies open, and it is
 //! known when the process has died and who has gone: a record is lost only if the world has lost it.
 
-use super::{ClientId, World};
+use super::{ClientId, Stored, World};
 use crate::ledger::rules::known_copy;
 use crate::ledger::{Answer, Begun, ContentDigest, Key, Record, Request, Row};
 use crate::limits::LEDGER_ANSWER_TIMEOUT;
@@ -18,7 +18,8 @@ pub enum Loss {
     /// given without a record.
     Refused,
     /// The process died before the earlier one's outcome was written, or its machine before it was
-    /// durable; and no next hop could be asked, as none knows RESUME or the intent was lost as well.
+    /// durable; and nobody could be asked, as no next hop knows RESUME, a Maildir has the copy, or the
+    /// intent was lost as well.
     Died,
     /// The earlier one's record lies on the disk, which was too slow to read it.
     Unread,
@@ -102,7 +103,7 @@ impl World {
             return None;
         }
         let (first, last) = (ended.get(earlier)?, ended.get(later)?);
-        if let Some(loss) = self.loss_of(earlier, last) {
+        if let Some(loss) = self.loss_of(earlier, last, address) {
             return Some(loss);
         }
         let took_its_place = |one: &Ended| {
@@ -114,17 +115,19 @@ impl World {
         let heirs = ended.iter().filter(|(_, one)| took_its_place(one));
         let (heir, record) = heirs.max_by_key(|(_, one)| one.client)?;
         // It has taken over what it knew; of what it did not know its own record speaks now.
-        let inherited = self.loss_of(heir, last).filter(|_| record.knows);
+        let inherited = self.loss_of(heir, last, address).filter(|_| record.knows);
         inherited.or_else(|| self.loss(earlier, heir, address))
     }
 
     /// Why a transaction could not know of an earlier one's record.
-    fn loss_of(&self, earlier: &str, later: &Ended) -> Option<Loss> {
+    fn loss_of(&self, earlier: &str, later: &Ended, address: &str) -> Option<Loss> {
         match self.witness.ended.get(earlier)?.record {
             Fate::Refused => Some(Loss::Refused),
             Fate::Lost => Some(Loss::Died),
             Fate::ThrownAway => Some(Loss::Unread),
-            Fate::Intended if !self.hops_resume() => Some(Loss::Died),
+            Fate::Intended if !self.hops_resume() || self.was_stored(earlier, address) => {
+                Some(Loss::Died)
+            }
             Fate::Open | Fate::Kept | Fate::Found | Fate::Intended => {
                 let unanswered = !self.hops_resume() && self.was_unanswered(earlier);
                 let unknown = later.unknown.get(earlier).copied();
@@ -144,6 +147,14 @@ impl World {
 
     fn hops_resume(&self) -> bool {
         self.sinks.iter().any(|sink| sink.script.offers.has("RESUME"))
+    }
+
+    /// Whether the copy lies in a Maildir, which cannot be asked.
+    fn was_stored(&self, id: &str, address: &str) -> bool {
+        let is_it = |stored: &Stored| {
+            stored.recipient == address.as_bytes() && transaction_of(&stored.content) == Some(id)
+        };
+        self.stored.iter().any(is_it)
     }
 
     fn was_unanswered(&self, id: &str) -> bool {

@@ -161,6 +161,44 @@ fn what_was_gone_on_with_stays_in_doubt_if_the_disk_takes_no_outcome() {
     }
 }
 
+// The client of a parked intent comes by another id, or begins anew under its own: what the first run has sent is
+// known to be in doubt, whether it was taken and given up meanwhile or not.
+#[test]
+fn a_parked_intent_is_known_to_whoever_sends_the_message_again() {
+    for what in ["parked", "taken and lost", "taken and forgotten", "begun anew"] {
+        let mut world = World::new();
+        world.begin_content(1, "id", Transfer::Data);
+        world.append(1, b"Subject: x\r\n\r\ny\r\n");
+        let mut record = with_content(named("id", &["a@x"]));
+        record.fingerprint = unnamed(3, &["a@x"]).fingerprint;
+        let record = sent(record);
+        let received =
+            Request::Received { transaction: transaction(1), record: record.clone().into() };
+        assert_eq!(world.ask(received), None);
+        assert_eq!(world.begin(1, record.clone(), true), GO_ON);
+        world.crash();
+        assert_eq!(world.keeper.opened().records, 1);
+        assert_eq!(world.recall(2, "id").offset(), 17);
+        match what {
+            "taken and lost" => {
+                world.take(2, "id").unwrap();
+                world.gone(2);
+            }
+            "taken and forgotten" => {
+                world.take(2, "id").unwrap();
+                assert_eq!(world.ask(Request::Forget { transaction: transaction(2) }), None);
+            }
+            "begun anew" => _ = world.open(2, "id", Level::Outcome),
+            _ => {}
+        }
+        let third = Record { key: Some(key("other")), ..record };
+        world.open(3, "other", Level::Outcome);
+        let known = world.known(3, &third);
+        let doubt = vec![sample::sending("5f1z3-1", 20)];
+        assert_eq!(known.each, [Some(Known::Unknown(doubt))], "{what}");
+    }
+}
+
 // Checkpoint 5 and A-81: 64 MiB a client, 1 GiB, 10 minutes (sizes here / 1 Mi); empty after expiry.
 #[test]
 fn a_81_content_in_part_is_bounded_and_gone_after_its_time() {
