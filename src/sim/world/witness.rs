@@ -5,7 +5,7 @@
 
 use super::{ClientId, Stored, World};
 use crate::ledger::rules::known_copy;
-use crate::ledger::{Answer, Begun, ContentDigest, Key, Record, Request, Row};
+use crate::ledger::{Answer, Begun, ContentDigest, Key, Phase, Record, Request, Row};
 use crate::limits::LEDGER_ANSWER_TIMEOUT;
 use crate::now::Tick;
 use crate::sim::disk::Disk;
@@ -323,10 +323,11 @@ impl Witness {
     }
 }
 
-/// The ids of records, and whether each has an outcome.
+/// The ids of records of which something may have been sent, and whether each has an outcome.
 fn outcomes_by_id<'a>(rows: impl Iterator<Item = &'a [u8]>) -> BTreeMap<String, bool> {
     let records = rows.filter_map(|octets| Record::decode(octets).ok());
-    records.map(|record| (record.trace_id.to_string(), record.outcome().is_some())).collect()
+    let sent = records.filter(|record| record.phase != Phase::Open);
+    sent.map(|record| (record.trace_id.to_string(), record.outcome().is_some())).collect()
 }
 
 /// The id of the transaction by which a copy was handed on: our Received field has it.
