@@ -106,17 +106,22 @@ impl World {
         if let Some(loss) = self.loss_of(earlier, last, address) {
             return Some(loss);
         }
-        let took_its_place = |one: &Ended| {
+        // One that was told without a record may have left one, which is found at the next start.
+        let lies_unread = |id: &str| last.unknown.get(id) == Some(&Loss::Unread);
+        let took_its_place = |id: &str, one: &Ended| {
             one.digest == first.digest
                 && (first.client < one.client && one.client < last.client)
-                && one.record.is_there()
+                && (one.record.is_there() || lies_unread(id))
                 && one.speaks_for.contains(address.as_bytes())
         };
-        let heirs = ended.iter().filter(|(_, one)| took_its_place(one));
+        let heirs = ended.iter().filter(|(id, one)| took_its_place(id, one));
         let (heir, record) = heirs.max_by_key(|(_, one)| one.client)?;
         // It has taken over what it knew; of what it did not know its own record speaks now.
-        let inherited = self.loss_of(heir, last, address).filter(|_| record.knows);
-        inherited.or_else(|| self.loss(earlier, heir, address))
+        let own = match lies_unread(heir) {
+            true => Some(Loss::Unread),
+            false => self.loss_of(heir, last, address),
+        };
+        own.filter(|_| record.knows).or_else(|| self.loss(earlier, heir, address))
     }
 
     /// Why a transaction could not know of an earlier one's record.
