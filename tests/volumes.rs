@@ -73,6 +73,7 @@ impl Process {
         let in_a_space = |script: &str| {
             let mut command = Command::new("unshare");
             command.args(["-rm", "sh", "-c", script]).current_dir(folder.path());
+            command.env_remove("NOTIFY_SOCKET");
             command
         };
         let mut test = in_a_space(&mount);

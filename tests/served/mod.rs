@@ -23,14 +23,14 @@ impl Served {
     /// Starts a process with this configuration; the environment is ours, but for `more`.
     pub fn start(config: &Path, more: &[(&str, &str)]) -> Served {
         let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
-        command.args(["serve", "--config"]).arg(config).envs(more.iter().copied());
+        command.args(["serve", "--config"]).arg(config);
+        command.env_remove("NOTIFY_SOCKET").envs(more.iter().copied());
         Served::spawn(command)
     }
 
-    /// Starts a process by a command that becomes it.
+    /// Starts a process by a command that becomes it, in the command's environment.
     pub fn spawn(mut command: Command) -> Served {
-        let command = command.env_remove("NOTIFY_SOCKET").stderr(Stdio::piped());
-        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let (sender, lines) = channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         thread::spawn(move || {
