@@ -624,15 +624,19 @@ pub const LEDGER_PARTIAL_OCTETS: u64 = 1 << 30;
 /// slow disk needs, far shorter than clients wait.
 pub const LEDGER_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A ledger whose front has not moved for so long is deaf: nobody asks it, and those who wait have their
+/// A ledger whose keeper cannot be had for so long is deaf: nobody asks it, and those who wait have their
 /// answer from the shard. Longer than any disk is waited for.
 pub const LEDGER_DEAF_AFTER: Duration = Duration::from_secs(10);
 
 /// How often a shard whose sessions wait for the ledger looks whether it is deaf.
 pub const LEDGER_LOOK: Duration = Duration::from_secs(1);
 
-/// The ledger takes what shards ask at most so often; in a crowd many questions share one wake-up.
-pub const LEDGER_FRONT_PAUSE: Duration = Duration::from_micros(250);
+/// The ledger's disk rests so long after each group: in a crowd more records share a write and a sync, and
+/// more answers one wake-up of a shard.
+pub const LEDGER_GROUP_PAUSE: Duration = Duration::from_micros(100);
+
+/// Requests that are taken in one step, before what they have caused is carried out.
+pub const LEDGER_REQUESTS_A_STEP: usize = 256;
 
 /// What the ledger writes and nobody waits for, a confirmation or an intent, is durable within this time:
 /// it rides along with what somebody waits for, or has its turn. It is what a failing machine, other than

@@ -1,5 +1,6 @@
 //! The rules and the mail that the benches of the scan have in common: from the sample, and from the
 //! corpus beside the project where it is at hand.
+#![allow(dead_code)] // Each bench takes what it needs.
 
 use postern::scan::{RuleSpec, Rules, Score, Surface, Tags};
 use std::path::{Path, PathBuf};

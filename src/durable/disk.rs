@@ -33,13 +33,15 @@ pub enum DiskFault {
     SyncFails,
     /// Writes and syncs wait until the switch is set to something else.
     Stalled,
-    /// The disk works; but the thread that takes questions hangs until the switch is set to something
-    /// else.
+    /// The disk works; but the clock's thread has the keeper, and hangs until the switch is set to
+    /// something else.
     Deaf,
-    /// The disk works; but the thread that takes questions dies by a panic, and does not come back.
-    FrontDies,
+    /// The disk works; but the clock's thread dies by a panic, and does not come back.
+    ClockDies,
     /// The same of the thread that writes.
     StoreDies,
+    /// The keeper panics, whoever asks it.
+    KeeperDies,
 }
 
 impl FaultSwitch {

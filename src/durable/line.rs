@@ -1,11 +1,11 @@
 //! How a shard asks: a queue that is bounded, and an answer at once when the ledger cannot be asked.
 
-use super::threads::Shared;
+use super::shared::Shared;
 use crate::ledger::{Answer, Holder, Request};
 use crate::limits;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SendError, Sender};
+use std::sync::mpsc::Sender;
 
 /// A shard's way to the ledger.
 #[derive(Clone, Debug)]
@@ -21,9 +21,9 @@ impl Line {
         self.number
     }
 
-    /// Whether a thread of the ledger has died, or its front has not moved for long. Nobody is answered.
+    /// Whether the ledger has died, or nobody could have the keeper for long. Nobody is answered.
     pub fn is_deaf(&self) -> bool {
-        self.shared.is_deaf()
+        self.shared.is_deaf(self.shared.clock.now())
     }
 
     /// A connection of this line, as requests name it.
@@ -31,15 +31,18 @@ impl Line {
         Holder { line: self.number, seat }
     }
 
-    /// Asks. The answer comes by what [`super::Ledger::line`] was given; or it is returned at once if the
-    /// ledger cannot be asked: then the transaction goes on without a record.
+    /// Asks. The answer is returned if there is one already, as also if the ledger cannot be asked: then
+    /// the transaction goes on without a record. Otherwise it comes by what [`super::Ledger::line`] was
+    /// given.
     pub fn ask(&self, request: Request) -> Option<Answer> {
         let shared = &self.shared;
-        if shared.is_deaf() && request.wants_answer() {
-            shared.refused.fetch_add(1, Ordering::Relaxed);
+        let now = shared.clock.now();
+        let asker = request.wants_answer().then(|| request.holder());
+        if shared.is_dead() || asker.is_some() && shared.is_deaf(now) {
+            shared.refused.fetch_add(u64::from(asker.is_some()), Ordering::Relaxed);
             return request.unanswered();
         }
-        let request = match shared.waiting.load(Ordering::Relaxed) {
+        let request = match shared.requests_waiting() {
             0..limits::LEDGER_REQUESTS_WAITING => request,
             _ => {
                 shared.refused.fetch_add(1, Ordering::Relaxed);
@@ -49,9 +52,9 @@ impl Line {
                 }
             }
         };
-        shared.waiting.fetch_add(1, Ordering::Relaxed);
-        // It is given back if the ledger has died.
-        self.requests.send(request).err().and_then(|SendError(request)| request.unanswered())
+        // The queue lives as long as what it is shared with.
+        let _ = self.requests.send(request);
+        shared.asked(asker, now)
     }
 }
 

@@ -2,9 +2,9 @@
 //! lines by which shards ask.
 //!
 //! ```text
-//! shard ──▶ Line ──▶ front ──▶ Keeper ◀──▶ store thread ──▶ journal ──▶ database
+//! shard ──▶ Line ──▶ queue ──▶ Keeper ◀──▶ store thread ──▶ journal ──▶ database
 //!   ▲                            │  ◀──▶ files thread ──▶ content in part
-//!   └───────── deliver ◀─────────┘
+//!   └── answer, or deliver ◀─────┘  ◀──── clock thread
 //! ```
 //!
 //! The rules are those of [`crate::ledger`], which touches nothing; here is what touches the system. It
@@ -16,6 +16,7 @@ mod files;
 mod journal;
 mod line;
 mod secret;
+mod shared;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -26,20 +27,20 @@ pub use disk::{DiskFault, FaultSwitch};
 pub use line::Line;
 
 use crate::ledger::{
-    Answer, Holder, Keeper, LedgerFigures, Opened, Record, Request, Secret, Settings, Unreadable,
+    Answer, Keeper, LedgerFigures, Opened, Record, Request, Secret, Settings, Unreadable,
 };
 use crate::limits::LEDGER_DEAF_AFTER;
 use files::Files;
 use hdrhistogram::Histogram;
+use shared::{Clock, Inspection, Shared, State};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{OpenError, Store};
-use threads::{Clock, Inspection, LoadError, Shared, Watch, load};
+use threads::{LoadError, Watch, load};
 
 /// The running ledger. When it is dropped, what waits is made durable, and its threads end.
 #[derive(Debug)]
@@ -144,13 +145,14 @@ impl Ledger {
         let (requests, queue) = mpsc::channel();
         let files = Files::new(&folder.join("partial"), faults.clone());
         let opened = keeper.opened();
-        let shared = Arc::new(Shared::new(keeper, jobs, clock, faults, deaf_after));
+        let state = State::new(keeper, queue, jobs);
+        let shared = Arc::new(Shared::new(state, clock, faults, deaf_after));
         let mut ledger =
             Ledger { shared: Arc::clone(&shared), requests, secret, opened, threads: Vec::new() };
         // What the start wants done to files is done before anything else.
-        shared.carry_out(shared.lock());
-        let (front, disk, content) = (shared.clone(), shared.clone(), shared);
-        ledger.spawn("postern-ledger", true, move || front.take_requests(&queue))?;
+        shared.with(|_| ());
+        let (clock, disk, content) = (shared.clone(), shared.clone(), shared);
+        ledger.spawn("postern-ledger-clock", true, move || clock.keep_time())?;
         ledger.spawn("postern-ledger-disk", true, move || disk.keep_store(store, loaded))?;
         ledger
             .spawn("postern-ledger-part", false, move || content.keep_files(files, &job_queue))?;
@@ -183,12 +185,12 @@ impl Ledger {
     }
 
     /// A line for a shard. `deliver` is called with the numbers of connections and their answers, those of
-    /// a group at once, from the ledger's threads, and must not wait.
+    /// a group at once, from threads of the ledger and of others who ask, and must not wait.
     pub fn line(&self, deliver: impl Fn(Vec<(u64, Answer)>) + Send + Sync + 'static) -> Line {
-        let mut state = self.shared.lock();
-        let number = u32::try_from(state.lines.len()).unwrap_or(u32::MAX);
-        state.lines.push(Arc::new(Box::new(deliver)));
-        drop(state);
+        let number = self.shared.with(|state| {
+            state.lines.push(Arc::new(Box::new(deliver)));
+            u32::try_from(state.lines.len() - 1).unwrap_or(u32::MAX)
+        });
         Line { number, requests: self.requests.clone(), shared: Arc::clone(&self.shared) }
     }
 
@@ -200,36 +202,26 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.ended = true;
-        // The thread has ended if nobody takes it.
-        let _ = state.files.send(None);
-        drop(state);
-        self.shared.work.notify_all();
-        // Something to take, so that the front sees it at once.
-        let nobody = Holder { line: u32::MAX, seat: 0 };
-        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-        let _ = self.requests.send(Request::Quit { holder: nobody });
+        self.shared.with(|state| {
+            state.ended = true;
+            // The thread has ended if nobody takes it.
+            let _ = state.files.send(None);
+        });
+        for thread in &self.threads {
+            thread.thread().unpark();
+        }
         for thread in self.threads.drain(..) {
             // A panic in it has been printed already.
             let _ = thread.join();
         }
+        self.shared.close();
     }
 }
 
 impl LedgerHandle {
     /// What the ledger tells of itself. It does not wait for the disk.
     pub fn report(&self) -> LedgerReport {
-        let deaf = self.shared.is_deaf();
-        let state = self.shared.lock();
-        let mut figures = state.keeper.figures();
-        figures.store_works &= !deaf;
-        LedgerReport {
-            figures,
-            commit_us: state.commit_us.clone(),
-            group: state.group.clone(),
-            refused: self.shared.refused.load(Ordering::Relaxed),
-        }
+        self.shared.report()
     }
 
     /// The record of a transaction, by the id that its Received field and the log have. The store is
@@ -237,9 +229,12 @@ impl LedgerHandle {
     /// channel is closed if the ledger ends before.
     pub fn show(&self, trace_id: &str) -> Receiver<Option<Record>> {
         let (answer, receiver) = mpsc::channel();
+        if self.shared.is_deaf(self.shared.clock.now()) {
+            return receiver;
+        }
         let inspection = Inspection { trace_id: trace_id.to_owned(), next: 0, answer };
-        self.shared.lock().inspections.push(inspection);
-        self.shared.work.notify_all();
+        self.shared.with(|state| state.inspections.push(inspection));
+        self.shared.store.get().inspect(|thread| thread.unpark());
         receiver
     }
 }

@@ -1,82 +1,24 @@
-//! The threads of the ledger.
+//! The threads of the ledger: the store's, the files', and the clock's.
 //!
-//! The front takes requests and answers what needs no disk; so a miss, or a new transaction, does not
-//! wait for a disk however slow it is. Writes, syncs and reads are the store thread's: a group begins as
-//! soon as it is idle and somebody waits, and whatever is asked meanwhile is the next group. Questions
-//! on their way are bounded: when there are too many, or the ledger has died, the asker has its answer
-//! at once, without a record.
+//! Writes, syncs and reads are the store thread's: a group begins when somebody waits and the one before is
+//! done, and whatever is asked meanwhile is the next group. Content in part has a thread of its own. What
+//! is due at a time is the clock thread's, which no disk holds up. None of them takes requests in
+//! particular; see [`super::shared`].
 
-use super::crash::CrashPoint;
-use super::disk::{DiskFault, FaultSwitch};
+use super::disk::DiskFault;
 use super::files::Files;
+use super::shared::{Inspection, Shared, State};
 use super::store::{Store, StoreFault};
-use crate::ledger::{
-    Answer, Begun, Effect, FileJob, Keeper, Record, Request, Row, Unreadable, Work,
-};
+use crate::ledger::{FileJob, Keeper, Record, Unreadable, Work};
 use crate::limits;
 use crate::now::Tick;
-use hdrhistogram::Histogram;
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Gives the answers of a group to the connections of a shard, by their numbers. It must not wait.
-pub(super) type Deliver = Box<dyn Fn(Vec<(u64, Answer)>) + Send + Sync>;
-
-/// The answers of a group for one line.
-type Letter = (Arc<Deliver>, Vec<(u64, Answer)>);
-
-pub(super) struct Shared {
-    pub state: Mutex<State>,
-    /// The store's thread has something to do.
-    pub work: Condvar,
-    /// Requests that the front has not taken yet.
-    pub waiting: AtomicUsize,
-    pub refused: AtomicU64,
-    /// When the front has moved last, in microseconds.
-    moved_us: AtomicU64,
-    deaf_after: Duration,
-    /// It was said on standard error that it does not.
-    told_deaf: AtomicBool,
-    /// A thread without which nothing is recorded has died.
-    dead: AtomicBool,
-    faults: FaultSwitch,
-    pub clock: Clock,
-}
-
-pub(super) struct State {
-    pub keeper: Keeper,
-    pub lines: Vec<Arc<Deliver>>,
-    /// `None` ends the thread.
-    pub files: Sender<Option<FileJob>>,
-    pub ended: bool,
-    /// Until when the store's thread sleeps by itself; it need not be woken for what is due later.
-    store_sleeps_until: Tick,
-    pub commit_us: Histogram<u64>,
-    pub group: Histogram<u64>,
-    pub inspections: Vec<Inspection>,
-}
-
-/// An operator wants to see a record: some rows are looked at between two commits.
-pub(super) struct Inspection {
-    pub trace_id: String,
-    pub next: Row,
-    pub answer: Sender<Option<Record>>,
-}
-
-/// The monotonic clock, and the wall clock at its beginning.
-pub(super) struct Clock {
-    pub began: Instant,
-}
-
 /// Rows that an inspection looks at in one step.
 const INSPECTED_ROWS: usize = 2_000;
-
-/// Requests that the front takes in one step, before it looks at the time.
-pub(super) const REQUESTS_A_STEP: usize = 256;
 
 /// After so long without a commit the store is left so that nothing needs to be repaired.
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
@@ -84,176 +26,57 @@ const SETTLE_AFTER: Duration = Duration::from_secs(1);
 /// How long the store's thread sleeps at most when it has nothing to do.
 const STORE_REST: Duration = Duration::from_secs(3600);
 
-/// How long the front waits for a request at most: it has to see that the ledger ends.
-const FRONT_REST: Duration = Duration::from_millis(500);
-
-impl Clock {
-    /// It begins now.
-    pub fn start() -> Clock {
-        Clock { began: Instant::now() }
-    }
-
-    pub fn now(&self) -> Tick {
-        Tick::from_us(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX))
-    }
-}
+/// How long the clock's thread sleeps at most: it shows that the keeper can be had.
+const CLOCK_REST: Duration = Duration::from_millis(500);
 
 impl Shared {
-    pub fn new(
-        keeper: Keeper,
-        files: Sender<Option<FileJob>>,
-        clock: Clock,
-        faults: FaultSwitch,
-        deaf_after: Duration,
-    ) -> Shared {
-        let state = State {
-            keeper,
-            lines: Vec::new(),
-            files,
-            ended: false,
-            store_sleeps_until: Tick::START,
-            commit_us: histogram(),
-            group: histogram(),
-            inspections: Vec::new(),
-        };
-        Shared {
-            state: Mutex::new(state),
-            work: Condvar::new(),
-            waiting: AtomicUsize::new(0),
-            refused: AtomicU64::new(0),
-            moved_us: AtomicU64::new(clock.now().as_us()),
-            deaf_after,
-            told_deaf: AtomicBool::new(false),
-            dead: AtomicBool::new(false),
-            faults,
-            clock,
-        }
-    }
+    // ---- the clock --------------------------------------------------------------------------
 
-    pub fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock leaves at worst a transaction without a record.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Does what the keeper wants, after the lock is given back.
-    pub fn carry_out(&self, mut state: MutexGuard<'_, State>) {
-        let mut letters: BTreeMap<u32, Letter> = BTreeMap::new();
-        while let Some(effect) = state.keeper.poll_effect() {
-            match effect {
-                Effect::Answer(holder, answer) => {
-                    if let Some(deliver) = state.lines.get(holder.line as usize) {
-                        let letter = letters.entry(holder.line);
-                        let (_, answers) =
-                            letter.or_insert_with(|| (Arc::clone(deliver), Vec::new()));
-                        answers.push((holder.seat, answer));
-                    }
-                }
-                Effect::File(job) => {
-                    // The thread ends after everybody who could want something of it.
-                    let _ = state.files.send(Some(job));
-                }
-            }
-        }
-        let now = self.clock.now();
-        let due = state.keeper.work_due(now).filter(|due| *due < state.store_sleeps_until);
-        if due.is_some() {
-            self.work.notify_one();
-        }
-        drop(state);
-        for (deliver, answers) in letters.into_values() {
-            for (_, answer) in &answers {
-                match answer {
-                    Answer::Begun(Begun::GoOn { recorded: true }) => CrashPoint::Intent.reached(),
-                    Answer::Committed { recorded: true } => CrashPoint::Committed.reached(),
-                    _ => {}
-                }
-            }
-            deliver(answers);
-        }
-    }
-
-    // ---- the front --------------------------------------------------------------------------
-
-    /// Whether a thread has died, or the front has not moved for long. The first to find that out says so.
-    pub fn is_deaf(&self) -> bool {
-        if self.dead.load(Ordering::Relaxed) {
-            return true;
-        }
-        let moved = Tick::from_us(self.moved_us.load(Ordering::Relaxed));
-        let deaf = self.clock.now().since(moved) > self.deaf_after;
-        if deaf && !self.told_deaf.swap(true, Ordering::Relaxed) {
-            eprintln!("postern: the ledger does not answer; mail goes on without records");
-        }
-        deaf
-    }
-
-    fn front_moves(&self) {
-        self.faults.wait_while_deaf();
-        self.faults.die_of(DiskFault::FrontDies);
-        self.moved_us.store(self.clock.now().as_us(), Ordering::Relaxed);
-        if self.told_deaf.load(Ordering::Relaxed) && self.told_deaf.swap(false, Ordering::Relaxed) {
-            eprintln!("postern: the ledger answers again");
-        }
-    }
-
-    pub fn take_requests(&self, queue: &Receiver<Request>) {
+    pub fn keep_time(&self) {
+        let _ = self.clockwork.set(thread::current());
         loop {
-            self.front_moves();
-            let state = self.lock();
-            if state.ended {
-                return;
-            }
-            let due = state.keeper.deadline();
-            drop(state);
-            let now = self.clock.now();
-            let rest = due.map_or(FRONT_REST, |due| due.since(now).min(FRONT_REST));
-            let first = match queue.recv_timeout(rest) {
-                Ok(request) => Some(request),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            let now = self.clock.now();
-            let mut state = self.lock();
-            for request in first.into_iter().chain(queue.try_iter().take(REQUESTS_A_STEP)) {
-                let received = matches!(request, Request::Received { .. });
-                if matches!(request, Request::Commit { .. }) {
-                    CrashPoint::HandedOn.reached();
+            let rest = self.with(|state| {
+                self.faults.wait_while_deaf();
+                self.faults.die_of(DiskFault::ClockDies);
+                self.moved();
+                let now = self.clock.now();
+                if state.keeper.deadline().is_some_and(|due| due <= now) {
+                    state.keeper.timed_out(now);
                 }
-                self.waiting.fetch_sub(1, Ordering::Relaxed);
-                state.keeper.ask(request, now);
-                if received {
-                    CrashPoint::Received.reached();
-                }
+                let due = state.keeper.deadline().map(|due| due.since(now));
+                let rest = due.unwrap_or(CLOCK_REST).min(CLOCK_REST);
+                state.clock_sleeps_until = now + rest;
+                (!state.ended).then_some(rest)
+            });
+            match rest {
+                Some(rest) => thread::park_timeout(rest),
+                None => return,
             }
-            if state.keeper.deadline().is_some_and(|due| due <= now) {
-                state.keeper.timed_out(now);
-            }
-            self.carry_out(state);
-            // A shard that asks while the front sleeps here has nobody to wake, which costs it more
-            // than the question.
-            thread::sleep(limits::LEDGER_FRONT_PAUSE);
         }
     }
 
     // ---- the store --------------------------------------------------------------------------
 
     pub fn keep_store(&self, mut store: Store, mut loaded: bool) {
+        let _ = self.store.set(thread::current());
         let mut works = loaded;
-        while let Some(task) = self.next_task(&store) {
-            match task {
-                Task::Settle => {
-                    // If that fails, the next commit says so.
-                    let _ = store.settle();
+        loop {
+            match self.with(|state| self.next_task(state, &store)) {
+                Task::End => break,
+                Task::Sleep(rest, then_settles) => {
+                    let from = Instant::now();
+                    thread::park_timeout(rest);
+                    if then_settles && from.elapsed() >= rest {
+                        // If that fails, the next commit says so.
+                        let _ = store.settle();
+                    }
                 }
                 Task::Inspect(inspection) => self.inspect(&mut store, inspection),
-                Task::Work => {
-                    let Some(work) = self.take_work() else { continue };
+                Task::Work(work) => {
                     for row in &work.reads {
                         let octets = store.read(*row);
-                        let mut state = self.lock();
                         let octets = octets.as_ref().ok().and_then(|octets| octets.as_deref());
-                        state.keeper.found(*row, octets, self.clock.now());
-                        self.carry_out(state);
+                        self.with(|state| state.keeper.found(*row, octets, self.clock.now()));
                     }
                     let done = match loaded {
                         true => self.commit(&mut store, work),
@@ -265,45 +88,34 @@ impl Shared {
                         tell_of_change(&done);
                     }
                     tell_of_damage(&mut store);
+                    thread::sleep(limits::LEDGER_GROUP_PAUSE);
                 }
             }
         }
         let _ = store.settle();
     }
 
-    /// What the store's thread does next. `None` when the ledger ends and nothing is left to do.
-    fn next_task(&self, store: &Store) -> Option<Task> {
-        let mut state = self.lock();
-        loop {
-            let now = self.clock.now();
-            if state.ended {
-                state.keeper.hurry();
-            }
-            if state.keeper.work_due(now).is_some_and(|due| due <= now) {
-                return Some(Task::Work);
-            }
-            if let Some(inspection) = state.inspections.pop() {
-                return Some(Task::Inspect(inspection));
-            }
-            if state.ended {
-                return None;
-            }
-            let due = state.keeper.work_due(now).map(|due| due.since(now));
-            let settle = store.is_unsettled().then_some(SETTLE_AFTER);
-            let rest = due.into_iter().chain(settle).min().unwrap_or(STORE_REST);
-            state.store_sleeps_until = now + rest;
-            let waited = self.work.wait_timeout(state, rest);
-            let (after, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            state = after;
-            state.store_sleeps_until = Tick::START;
-            if timeout.timed_out() && settle == Some(rest) {
-                return Some(Task::Settle);
-            }
+    /// What the store's thread does next.
+    fn next_task(&self, state: &mut State, store: &Store) -> Task {
+        let now = self.clock.now();
+        state.store_sleeps_until = Tick::START;
+        if state.ended {
+            state.keeper.hurry();
         }
-    }
-
-    fn take_work(&self) -> Option<Work> {
-        self.lock().keeper.take_work(self.clock.now())
+        if let Some(work) = state.keeper.take_work(now) {
+            return Task::Work(work);
+        }
+        if let Some(inspection) = state.inspections.pop() {
+            return Task::Inspect(inspection);
+        }
+        if state.ended {
+            return Task::End;
+        }
+        let due = state.keeper.work_due(now).map(|due| due.since(now));
+        let settle = store.is_unsettled().then_some(SETTLE_AFTER);
+        let rest = due.into_iter().chain(settle).min().unwrap_or(STORE_REST);
+        state.store_sleeps_until = now + rest;
+        Task::Sleep(rest, settle == Some(rest))
     }
 
     /// Writes a group, and makes it durable if somebody waits for that.
@@ -311,14 +123,11 @@ impl Shared {
         self.faults.die_of(DiskFault::StoreDies);
         let from = Instant::now();
         let done = store.write(&work.changes).and_then(|()| {
-            let mut state = self.lock();
-            state.keeper.written(self.clock.now());
-            self.carry_out(state);
+            self.with(|state| state.keeper.written(self.clock.now()));
             if work.sync { store.sync() } else { Ok(()) }
         });
         let us = u64::try_from(from.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let mut state = self.lock();
-        match &done {
+        self.with(|state| match &done {
             Ok(()) => {
                 if work.sync {
                     state.commit_us.saturating_record(us);
@@ -329,8 +138,7 @@ impl Shared {
                 state.keeper.committed(work.changes.len(), self.clock.now());
             }
             Err(_) => state.keeper.failed(work.changes, self.clock.now()),
-        }
-        self.carry_out(state);
+        });
         done
     }
 
@@ -338,21 +146,21 @@ impl Shared {
     /// for rows that nobody knew.
     fn load_late(&self, store: &mut Store) -> Result<(), StoreFault> {
         let opened = store.reopen().map_err(|error| StoreFault(error.into()));
-        let mut state = self.lock();
-        let loaded = opened.and_then(|()| {
-            state.keeper.forget_rows();
-            match load(store, &mut state.keeper, self.clock.now()) {
-                Ok(()) => Ok(()),
-                Err(LoadError::Fault(fault)) => Err(fault),
-                Err(LoadError::Newer(newer)) => Err(StoreFault(newer.into())),
+        self.with(|state| {
+            let loaded = opened.and_then(|()| {
+                state.keeper.forget_rows();
+                match load(store, &mut state.keeper, self.clock.now()) {
+                    Ok(()) => Ok(()),
+                    Err(LoadError::Fault(fault)) => Err(fault),
+                    Err(LoadError::Newer(newer)) => Err(StoreFault(newer.into())),
+                }
+            });
+            match &loaded {
+                Ok(()) => state.keeper.committed(0, self.clock.now()),
+                Err(_) => state.keeper.failed(Vec::new(), self.clock.now()),
             }
-        });
-        match &loaded {
-            Ok(()) => state.keeper.committed(0, self.clock.now()),
-            Err(_) => state.keeper.failed(Vec::new(), self.clock.now()),
-        }
-        self.carry_out(state);
-        loaded
+            loaded
+        })
     }
 
     fn inspect(&self, store: &mut Store, mut inspection: Inspection) {
@@ -369,7 +177,7 @@ impl Shared {
             None => drop(inspection.answer.send(found)),
             Some(next) => {
                 inspection.next = next;
-                self.lock().inspections.push(inspection);
+                self.with(|state| state.inspections.push(inspection));
             }
         }
     }
@@ -377,15 +185,13 @@ impl Shared {
     // ---- files ------------------------------------------------------------------------------
 
     pub fn keep_files(&self, mut files: Files, queue: &Receiver<Option<FileJob>>) {
-        let cleaned = files.clean(|row| self.lock().keeper.is_kept_file(row));
+        let cleaned = files.clean(|row| self.with(|state| state.keeper.is_kept_file(row)));
         if let Err(error) = cleaned {
             eprintln!("postern: content in part cannot be kept: {error}");
         }
         while let Ok(Some(job)) = queue.recv() {
             if let Some(done) = files.run(job) {
-                let mut state = self.lock();
-                state.keeper.file_done(done, self.clock.now());
-                self.carry_out(state);
+                self.with(|state| state.keeper.file_done(done, self.clock.now()));
             }
         }
     }
@@ -403,20 +209,26 @@ pub(super) struct Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let Watch { shared, name, essential } = self;
-        if shared.lock().ended {
+        if shared.with(|state| state.ended) {
             return;
         }
-        shared.dead.fetch_or(*essential, Ordering::Relaxed);
-        let what = if *essential { "records" } else { "content in part" };
-        eprintln!("postern: the thread {name} has died; mail goes on without {what}");
+        match essential {
+            true => shared.die(name),
+            false => eprintln!(
+                "postern: the thread {name} has died; mail goes on without content in part"
+            ),
+        }
     }
 }
 
 /// What the store's thread does next.
 enum Task {
-    Work,
+    Work(Work),
     Inspect(Inspection),
-    Settle,
+    /// Nothing for so long, or until it is woken; and then, if it was not, the store is settled.
+    Sleep(Duration, bool),
+    /// The ledger ends, and nothing is left to do.
+    End,
 }
 
 pub(super) enum LoadError {
@@ -445,16 +257,5 @@ fn tell_of_damage(store: &mut Store) {
              of it is kept",
             place.display()
         );
-    }
-}
-
-/// Microseconds, or records; from 1 to far above what will be seen, three digits exact.
-fn histogram() -> Histogram<u64> {
-    Histogram::new(3).unwrap_or_else(|error| unreachable!("three digits are allowed: {error}"))
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Shared")
     }
 }

@@ -95,7 +95,7 @@ impl Secret {
         for parameter in mail.meaningful_parameters() {
             hasher.part(parameter);
         }
-        Fingerprint(*hasher.0.finalize().as_bytes())
+        Fingerprint(hasher.whole())
     }
 
     /// The key of one recipient's copy of a message. The case of a domain does not matter.
@@ -103,20 +103,20 @@ impl Secret {
         let at = memchr::memrchr(b'@', address).unwrap_or(address.len());
         let (local_part, domain) = address.split_at(at);
         let mut hasher = self.hasher(Kind::Copy);
-        hasher.part(&fingerprint.0).part(local_part).part(&domain.to_ascii_lowercase());
+        hasher.part(&fingerprint.0).part(local_part).part(domain).lower_last(domain.len());
         Key(hasher.short())
     }
 
     /// What names the transactions with next hops of the message with this trace id.
     pub fn naming(&self, trace_id: &str) -> Naming {
         let mut hasher = self.hasher(Kind::Naming);
-        Naming(*hasher.part(trace_id.as_bytes()).0.finalize().as_bytes())
+        Naming(hasher.part(trace_id.as_bytes()).whole())
     }
 
-    fn hasher(&self, kind: Kind) -> Hasher {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(&[kind as u8]);
-        Hasher(hasher)
+    fn hasher(&self, kind: Kind) -> Hasher<'_> {
+        let mut hasher = Hasher::new(&self.0);
+        hasher.octets.push(kind as u8);
+        hasher
     }
 }
 
@@ -128,7 +128,12 @@ impl Key {
     }
 }
 
-struct Hasher(blake3::Hasher);
+/// A keyed hash of parts. They are put together first: what is hashed at once is done in less than half the
+/// time, and it is always short.
+struct Hasher<'a> {
+    key: &'a [u8; 32],
+    octets: Vec<u8>,
+}
 
 impl Naming {
     /// The id, without angle brackets, of the transaction in which these recipients are offered over a
@@ -141,7 +146,7 @@ impl Naming {
         recipients: impl Iterator<Item = &'a [u8]>,
         hostname: &str,
     ) -> Box<str> {
-        let mut hasher = Hasher(blake3::Hasher::new_keyed(&self.0));
+        let mut hasher = Hasher::new(&self.0);
         hasher.part(route.as_bytes());
         for address in recipients {
             hasher.part(address);
@@ -150,16 +155,32 @@ impl Naming {
     }
 }
 
-impl Hasher {
+impl<'a> Hasher<'a> {
+    fn new(key: &'a [u8; 32]) -> Hasher<'a> {
+        // Enough for a fingerprint or a copy of all but the longest paths.
+        Hasher { key, octets: Vec::with_capacity(256) }
+    }
+
     /// Adds a part with its length, so that no two lists of parts are the same octets.
-    fn part(&mut self, octets: &[u8]) -> &mut Hasher {
-        self.0.update(&(octets.len() as u64).to_le_bytes()).update(octets);
+    fn part(&mut self, octets: &[u8]) -> &mut Hasher<'a> {
+        self.octets.extend_from_slice(&(octets.len() as u64).to_le_bytes());
+        self.octets.extend_from_slice(octets);
         self
+    }
+
+    /// The case of the last octets does not matter.
+    fn lower_last(&mut self, count: usize) {
+        let from = self.octets.len() - count;
+        self.octets[from..].make_ascii_lowercase();
+    }
+
+    fn whole(&self) -> [u8; 32] {
+        *blake3::keyed_hash(self.key, &self.octets).as_bytes()
     }
 
     fn short(&self) -> [u8; 16] {
         let mut short = [0; 16];
-        short.copy_from_slice(&self.0.finalize().as_bytes()[..16]);
+        short.copy_from_slice(&self.whole()[..16]);
         short
     }
 }
