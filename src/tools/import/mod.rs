@@ -2,11 +2,22 @@
 //! not be taken over, with the reason.
 //!
 //! What is taken means about the same: `body` is what a reader sees with the subject, `rawbody` the
-//! decoded text, `uri` the links, `header` a field. Conditions (`meta`) are taken if they are all of
-//! some rules, one of some, or more than a number of some. What asks the network or a plugin is not.
+//! decoded text, `uri` the links, `header` a field. Conditions (`meta`) are taken if they ask for all
+//! of some rules, one or a number of others, and none of a third kind. What asks the network or a
+//! plugin is not.
+//!
+//! A `file` is read first, each of its rules becomes one of ours if it can (`expression`,
+//! `condition`), and of those as many are taken as one configuration may have.
 
-use crate::limits::{REGEXES_MAX, REGEXES_UNGATED_MAX};
-use crate::scan::{RuleSpec, Rules, Surface, Tags};
+mod condition;
+mod expression;
+mod file;
+
+use crate::limits::{
+    FIELD_NAMES_MAX, FULL_TABLE_OCTETS, REGEXES_MAX, REGEXES_UNGATED_MAX, TABLES_OCTETS, TAGS_MAX,
+};
+use crate::scan::{Condition, RuleError, RuleSpec, Rules, Score, Surface, Tables, Tags};
+use file::{File, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -21,195 +32,72 @@ pub struct Imported {
     pub refused: Vec<(usize, String, String)>,
 }
 
-/// A rule as its file has it.
-struct Rule<'a> {
-    line: usize,
-    name: &'a str,
-    kind: &'a str,
-    definition: &'a str,
-}
-
-/// What a rule becomes.
-struct Taken {
-    /// The lines below its title.
-    body: String,
-    expressions: usize,
-    ungated: usize,
-}
-
 /// Reads rules of SpamAssassin.
 pub fn spamassassin(text: &str) -> Imported {
-    let (mut rules, mut scores, mut told) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-    for (line, text) in text.lines().enumerate() {
-        let text = text.trim();
-        let Some((kind, rest)) = text.split_once(char::is_whitespace) else { continue };
-        let rest = rest.trim_start();
-        let (name, definition) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        let definition = definition.trim_start();
-        match kind {
-            "body" | "rawbody" | "full" | "uri" | "header" | "meta" => {
-                rules.push(Rule { line: line + 1, name, kind, definition });
-            }
-            "score" => {
-                // Of four scores, the first one is that without network and learning.
-                let score = definition.split_whitespace().next().and_then(|one| one.parse().ok());
-                scores.extend(score.map(|score: f64| (name, score)));
-            }
-            "describe" => {
-                told.insert(name, definition);
-            }
-            _ => {}
+    let file = File::read(text);
+    let (mut possible, mut reasons) = (BTreeMap::new(), BTreeMap::new());
+    for rule in &file.rules {
+        match Possible::of(rule, &file) {
+            Ok(rule_of_ours) => drop(possible.insert(&*rule.name, rule_of_ours)),
+            Err(reason) => drop(reasons.insert(&*rule.name, reason)),
         }
     }
-    // The last definition of a name is the one that counts.
-    let last: BTreeMap<&str, usize> = rules.iter().map(|rule| (rule.name, rule.line)).collect();
-    rules.retain(|rule| last.get(rule.name) == Some(&rule.line));
-    let mut all = Imported::default();
-    let mut known: BTreeSet<&str> = BTreeSet::new();
-    let (mut expressions, mut ungated) = (0, 0);
-    let (metas, simple): (Vec<Rule>, Vec<Rule>) =
-        rules.into_iter().partition(|rule| rule.kind == "meta");
-    for rule in simple {
-        let taken = expression(&rule).and_then(|taken| {
-            if expressions + taken.expressions > REGEXES_MAX {
-                return Err(format!("{REGEXES_MAX} expressions may be"));
-            }
-            if ungated + taken.ungated > REGEXES_UNGATED_MAX {
-                return Err(format!(
-                    "it has no literal that every match has, and {REGEXES_UNGATED_MAX} such may be"
-                ));
-            }
-            Ok(taken)
-        });
-        match taken {
-            Ok(taken) => {
-                (expressions, ungated) = (expressions + taken.expressions, ungated + taken.ungated);
-                known.insert(rule.name);
-                all.add(&rule, &taken.body, &scores, &told);
-            }
-            Err(reason) => all.refused.push((rule.line, rule.name.to_owned(), reason)),
+    let mut taken = Taken::default();
+    for rule in file.rules.iter().filter(|rule| !rule.is_for_conditions()) {
+        if possible.contains_key(&*rule.name)
+            && let Err(reason) = taken.take(&rule.name, &possible)
+        {
+            reasons.insert(&rule.name, reason);
         }
     }
-    // A condition stands below what it waits for, which may be another one.
-    let mut open = metas;
-    loop {
-        let before = open.len();
-        open.retain(|rule| match condition(rule.definition, &known) {
-            Ok(body) => {
-                known.insert(rule.name);
-                all.add(rule, &body, &scores, &told);
-                false
-            }
-            Err(_) => true,
-        });
-        if open.len() == before {
-            break;
-        }
+    let mut imported = Imported { taken: taken.names.len(), ..Imported::default() };
+    for name in &taken.names {
+        imported.write(&possible[name].spec, file.description(name));
     }
-    for rule in open {
-        let reason = condition(rule.definition, &known).err().unwrap_or_default();
-        all.refused.push((rule.line, rule.name.to_owned(), reason));
+    for rule in file.rules.iter().filter(|rule| !taken.names.contains(&&*rule.name)) {
+        let unused = || "no rule that was taken waits for it".to_owned();
+        let reason = reasons.remove(&*rule.name).unwrap_or_else(unused);
+        imported.refused.push((rule.line, rule.name.clone(), reason));
     }
-    all.refused.sort();
-    all
+    imported
 }
 
 impl Imported {
-    fn add(
-        &mut self,
-        rule: &Rule<'_>,
-        body: &str,
-        scores: &BTreeMap<&str, f64>,
-        told: &BTreeMap<&str, &str>,
-    ) {
+    fn write(&mut self, spec: &RuleSpec, description: Option<&str>) {
+        let list = |texts: Vec<String>| format!("[{}]", texts.join(", "));
+        let tags = |tags: &[String]| list(tags.iter().map(|tag| format!("\"{tag}\"")).collect());
+        let mut lines = vec![format!("[rule.{}]", spec.name)];
+        lines.extend(spec.regexes.iter().map(|regex| format!("regex = {}", quoted(regex))));
+        if !spec.surfaces.is_empty() {
+            lines.push(format!("in = {}", list(places(spec))));
+        }
+        let Condition { all, any, count, none } = &spec.when;
+        for (key, names) in [("all", all), ("any", any), ("none", none)] {
+            if !names.is_empty() {
+                lines.push(format!("{key} = {}", tags(names)));
+            }
+        }
+        if *count > 1 {
+            lines.push(format!("count = {count}"));
+        }
+        if spec.score != Score::ZERO {
+            lines.push(format!("score = {:?}", spec.score.points()));
+        }
         // Writing into a String cannot fail.
-        if let Some(words) = told.get(rule.name) {
-            let _ = writeln!(self.rules, "# {words}");
+        if let Some(description) = description {
+            let _ = writeln!(self.rules, "# {}", description.trim());
         }
-        let _ = writeln!(self.rules, "[rule.{}]\n{body}", rule.name);
-        // Rules whose names begin with two underscores are there for conditions alone.
-        let score = scores.get(rule.name).copied();
-        let score = score.unwrap_or(if rule.name.starts_with("__") { 0.0 } else { 1.0 });
-        if score != 0.0 {
-            let _ = writeln!(self.rules, "score = {score:?}");
-        }
-        self.rules.push('\n');
-        self.taken += 1;
+        let _ = writeln!(self.rules, "{}\n", lines.join("\n"));
     }
 }
 
-/// A rule with an expression.
-fn expression(rule: &Rule<'_>) -> Result<Taken, String> {
-    let (surfaces, fields, pattern) = match rule.kind {
-        "body" => (vec![Surface::Subject, Surface::Visible], None, rule.definition),
-        "rawbody" => (vec![Surface::Text], None, rule.definition),
-        "uri" => (vec![Surface::Url], None, rule.definition),
-        "header" => {
-            let (field, pattern) = rule
-                .definition
-                .split_once("=~")
-                .ok_or("only `FIELD =~ /.../` can be taken, no exists: or eval:")?;
-            let field = field.trim().split(':').next().unwrap_or_default().to_ascii_lowercase();
-            let (surface, field) = match field.as_str() {
-                "subject" => (Surface::Subject, None),
-                "from" => (Surface::From, None),
-                "to" | "cc" | "tocc" => (Surface::To, None),
-                "reply-to" => (Surface::ReplyTo, None),
-                "all" => (Surface::Header, None),
-                "" => return Err("it names no field".into()),
-                _ => (Surface::Field, Some(field)),
-            };
-            (vec![surface], field, pattern)
-        }
-        _ => return Err("expressions do not see raw messages".into()),
-    };
-    let regex = pattern_of(pattern.trim())?;
-    if !rule.name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'_') {
-        return Err("its name is none".into());
-    }
-    let spec = RuleSpec {
-        regexes: vec![regex.clone()],
-        surfaces: surfaces.clone(),
-        fields: field_names(&fields),
-        tag: rule.name.to_owned(),
-        ..RuleSpec::default()
-    };
-    let compiled = Rules::compile(Tags::new(), &[spec]).map_err(|error| error.to_string())?;
-    let streams = [Surface::Visible, Surface::Text];
-    let in_streams = surfaces.iter().any(|surface| streams.contains(surface));
-    let ungated = if in_streams { compiled.tables().ungated.0 } else { 0 };
-    let names: Vec<String> = surfaces
-        .iter()
-        .map(|surface| match &fields {
-            Some(field) => format!("\"header:{field}\""),
-            None => format!("\"{}\"", surface.name()),
-        })
-        .collect();
-    let body = format!("regex = {}\nin = [{}]", quoted(&regex), names.join(", "));
-    Ok(Taken { body, expressions: 1, ungated })
-}
-
-fn field_names(field: &Option<String>) -> Vec<Vec<u8>> {
-    field.iter().map(|field| field.clone().into_bytes()).collect()
-}
-
-/// `/pattern/flags` or `m{pattern}flags` as an expression with its flags in front.
-fn pattern_of(text: &str) -> Result<String, String> {
-    let bare = text.strip_prefix('m').unwrap_or(text);
-    let open = bare.chars().next().ok_or("it has no expression")?;
-    let close = match open {
-        '{' => '}',
-        '(' => ')',
-        '[' => ']',
-        '<' => '>',
-        other if other.is_ascii_punctuation() => other,
-        _ => return Err("only /.../ can be taken, no eval:".into()),
-    };
-    let end = bare.rfind(close).filter(|end| *end > 0).ok_or("its expression has no end")?;
-    let (pattern, flags) = (&bare[open.len_utf8()..end], &bare[end + close.len_utf8()..]);
-    let flags: String = flags.chars().filter(|flag| "imsx".contains(*flag)).collect();
-    let pattern = if open == '/' { pattern.replace("\\/", "/") } else { pattern.to_owned() };
-    Ok(if flags.is_empty() { pattern } else { format!("(?{flags}){pattern}") })
+/// Where a rule looks, as the key `in` has it.
+fn places(spec: &RuleSpec) -> Vec<String> {
+    let named = |surface: &&Surface| **surface != Surface::Field;
+    let surfaces = spec.surfaces.iter().filter(named).map(|surface| surface.name().to_owned());
+    let fields =
+        spec.fields.iter().map(|field| format!("header:{}", String::from_utf8_lossy(field)));
+    surfaces.chain(fields).map(|place| format!("\"{place}\"")).collect()
 }
 
 /// A text as TOML, if it can be so as it is.
@@ -220,64 +108,121 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// The keys of a rule that waits for others: `A && B && !C`, `A || B`, `(A + B + C) > 1`.
-fn condition(text: &str, known: &BTreeSet<&str>) -> Result<String, String> {
-    let check = |name: &str| match known.contains(name) {
-        true => Ok(()),
-        false => Err(format!("it waits for {name}, which was not taken")),
-    };
-    let list = |names: &[&str]| {
-        let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
-        format!("[{}]", names.join(", "))
-    };
-    let text = without_brackets(text);
-    if let Some((sum, least)) = at_least(text) {
-        let names: Vec<&str> = without_brackets(sum).split('+').map(str::trim).collect();
-        names.iter().try_for_each(|name| check(name))?;
-        return Ok(format!("any = {}\ncount = {least}", list(&names)));
-    }
-    if text.contains("||") && !text.contains("&&") {
-        let names: Vec<&str> = text.split("||").map(str::trim).collect();
-        names.iter().try_for_each(|name| check(name))?;
-        return Ok(format!("any = {}", list(&names)));
-    }
-    let (mut all, mut none) = (Vec::new(), Vec::new());
-    for one in text.split("&&").map(str::trim) {
-        let (name, to) = match one.strip_prefix('!') {
-            Some(name) => (name.trim(), &mut none),
-            None => (one, &mut all),
+/// A rule of ours that could be taken.
+struct Possible {
+    spec: RuleSpec,
+    /// Expressions that run over every octet of a text.
+    ungated: usize,
+    /// Memory of its expressions.
+    table_octets: usize,
+}
+
+impl Possible {
+    fn of(rule: &Rule, file: &File) -> Result<Possible, String> {
+        if !condition::is_name(&rule.name) {
+            return Err("its name is none".into());
+        }
+        if file.is_replaced(rule) {
+            return Err("letters of it stand for others that look like them".into());
+        }
+        let points = file.score(rule);
+        if points == 0.0 && !rule.is_for_conditions() {
+            return Err("its score is 0, which switches it off".into());
+        }
+        let looks = match &*rule.kind {
+            "meta" => {
+                let when = condition::condition(&rule.definition)?;
+                RuleSpec { when, ..RuleSpec::default() }
+            }
+            _ => expression::expression(rule)?,
         };
-        if !name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'_') {
-            return Err("its condition is more than all, one, or more than a number of some".into());
-        }
-        check(name)?;
-        to.push(name);
+        let score = Score::from_points(points).ok_or("its score is out of range")?;
+        let spec = RuleSpec { name: rule.name.clone(), tag: rule.name.clone(), score, ..looks };
+        let (ungated, table_octets) = cost(&spec)?;
+        Ok(Possible { spec, ungated, table_octets })
     }
-    let mut lines = Vec::new();
-    for (key, names) in [("all", all), ("none", none)] {
-        if !names.is_empty() {
-            lines.push(format!("{key} = {}", list(&names)));
-        }
-    }
-    Ok(lines.join("\n"))
 }
 
-/// `SUM > n` or `SUM >= n`: the sum, and how many it takes.
-fn at_least(text: &str) -> Option<(&str, usize)> {
-    let (sum, number) = text.split_once('>')?;
-    let (number, more) = match number.strip_prefix('=') {
-        Some(number) => (number, 0),
-        None => (number, 1),
-    };
-    let number: usize = number.trim().parse().ok()?;
-    Some((sum.trim(), number + more)).filter(|(sum, least)| sum.contains('+') && *least > 0)
+/// Expressions of a rule that run over every octet of a text, and the memory of all.
+fn cost(spec: &RuleSpec) -> Result<(usize, usize), String> {
+    if spec.regexes.is_empty() {
+        return Ok((0, 0));
+    }
+    let alone = std::slice::from_ref(spec);
+    let compiled = Rules::compile(Tags::new(), alone).map_err(|error| match error {
+        RuleError::Regex { reason, .. } => reason,
+        other => other.to_string(),
+    })?;
+    let Tables { gated, ungated, .. } = compiled.tables();
+    let streams = [Surface::Visible, Surface::Text];
+    let in_streams = spec.surfaces.iter().any(|surface| streams.contains(surface));
+    Ok((if in_streams { ungated.0 } else { 0 }, gated.1 + ungated.1))
 }
 
-/// A text without brackets around the whole of it.
-fn without_brackets(text: &str) -> &str {
-    let text = text.trim();
-    let inner = text.strip_prefix('(').and_then(|text| text.strip_suffix(')'));
-    inner.filter(|inner| !inner.contains(['(', ')'])).map_or(text, str::trim)
+/// The rules that are taken, each below those that it waits for.
+#[derive(Default)]
+struct Taken<'a> {
+    names: Vec<&'a str>,
+    fields: BTreeSet<&'a [u8]>,
+    regexes: usize,
+    ungated: usize,
+    table_octets: usize,
+}
+
+impl<'a> Taken<'a> {
+    /// Takes a rule with all that it waits for, or nothing.
+    fn take(
+        &mut self,
+        name: &'a str,
+        possible: &'a BTreeMap<&str, Possible>,
+    ) -> Result<(), String> {
+        let mut names = self.names.clone();
+        gather(name, possible, &mut names, 0)?;
+        let new = || names[self.names.len()..].iter().map(|name| &possible[name]);
+        let mut fields = self.fields.clone();
+        fields.extend(new().flat_map(|rule| rule.spec.fields.iter().map(Vec::as_slice)));
+        let regexes = self.regexes + new().map(|rule| rule.spec.regexes.len()).sum::<usize>();
+        let ungated = self.ungated + new().map(|rule| rule.ungated).sum::<usize>();
+        let table_octets = self.table_octets + new().map(|rule| rule.table_octets).sum::<usize>();
+        for (there, most, what) in [
+            (names.len(), TAGS_MAX - Tags::new().names().count(), "tags of rules"),
+            (fields.len(), FIELD_NAMES_MAX, "header fields"),
+            (regexes, REGEXES_MAX, "expressions"),
+            (ungated, REGEXES_UNGATED_MAX, "expressions without a literal that every match has"),
+            (table_octets, TABLES_OCTETS - FULL_TABLE_OCTETS, "octets of expressions"),
+        ] {
+            if there > most {
+                return Err(format!("there is no room for it: {most} {what} may be"));
+            }
+        }
+        *self = Taken { names, fields, regexes, ungated, table_octets };
+        Ok(())
+    }
+}
+
+/// Adds a rule below those that it waits for, if they are not there yet. So many rules wait for it in
+/// turn.
+fn gather<'a>(
+    name: &'a str,
+    possible: &'a BTreeMap<&str, Possible>,
+    names: &mut Vec<&'a str>,
+    depth: usize,
+) -> Result<(), String> {
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let rule =
+        possible.get(name).ok_or_else(|| format!("it waits for {name}, which cannot be taken"))?;
+    // What goes deeper waits for itself, or has no room.
+    if depth == TAGS_MAX {
+        return Err("it waits for itself".into());
+    }
+    let Condition { all, any, none, .. } = &rule.spec.when;
+    for waited_for in [all, any, none].into_iter().flatten() {
+        gather(waited_for, possible, names, depth + 1)?;
+    }
+    names.push(name);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -323,10 +268,56 @@ meta     HARD         (A && B) || C
         ] {
             assert!(imported.rules.contains(words), "{words} is not in\n{}", imported.rules);
         }
+        assert_loads(&imported);
+    }
+
+    /// What is taken is a configuration with a few lines before it.
+    fn assert_loads(imported: &Imported) {
         let head = "[listen.mx]\naddress = \"127.0.0.1:1\"\nprotocol = \"smtp\"\n[route.m]\n\
                     to = \"maildir:m\"\n[domain.\"x.example\"]\nroute = \"m\"\nrecipients = \"any\"\n";
         let text = format!("{head}{}", imported.rules);
         let config = Config::parse(&text, "imported", Path::new("."));
         assert!(config.is_ok(), "{:?}\n{text}", config.err().map(|faults| faults.in_one_line()));
+    }
+
+    #[test]
+    fn no_more_is_taken_than_a_configuration_may_have() {
+        let most = TAGS_MAX - Tags::new().names().count();
+        let mut file = String::new();
+        for number in 0..most {
+            let _ = writeln!(file, "body WORD_{number} /word number {number}\\b/");
+        }
+        let imported = spamassassin(&file);
+        assert_eq!((imported.taken, imported.refused.len()), (most, 0));
+        assert_loads(&imported);
+
+        let with_pair = format!("body __UNUSED /unused/\nbody __A /aaa/\nmeta PAIR __A\n{file}");
+        let imported = spamassassin(&with_pair);
+        assert_eq!(imported.taken, most);
+        let refused: Vec<&str> = imported.refused.iter().map(|(_, name, _)| &**name).collect();
+        let last = [most - 2, most - 1].map(|number| format!("WORD_{number}"));
+        assert_eq!(refused, ["__UNUSED", &last[0], &last[1]]);
+        assert_loads(&imported);
+    }
+
+    #[test]
+    fn what_waits_for_itself_or_is_switched_off_is_not_taken() {
+        let imported = spamassassin(
+            "meta A B\nmeta B !C\nmeta C A\nbody OFF /off/\nscore OFF 0 1 0 1\n\
+             body FUZZY /f<A>b/\nreplace_rules FUZZY\nbody 0 /zero/\nbody FAR /far/\nscore FAR 1e9\n",
+        );
+        let reasons: Vec<&str> = imported.refused.iter().map(|(_, _, reason)| &**reason).collect();
+        assert_eq!(
+            reasons,
+            [
+                "it waits for itself",
+                "it waits for itself",
+                "it waits for itself",
+                "its score is 0, which switches it off",
+                "letters of it stand for others that look like them",
+                "its name is none",
+                "its score is out of range",
+            ]
+        );
     }
 }
