@@ -149,8 +149,8 @@ fn stated_differences() -> BTreeMap<Difference, String> {
     stated
 }
 
-/// In what a message is read differently: the first column of each leaf, for what follows from it says
-/// no more, and the number of the leaves. Both sides are shown.
+/// In what a message is read differently: the first column of each leaf, for what follows from it
+/// says no more, and the number of the leaves. Both sides are shown.
 fn differences(message: &str, ours: &[Leaf], theirs: &[Leaf]) -> BTreeMap<Difference, String> {
     let mut found = BTreeMap::new();
     let mut note = |leaf: String, column: &str, shown: String| {

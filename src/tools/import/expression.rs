@@ -107,8 +107,8 @@ fn pattern_of(text: &str) -> Result<String, String> {
 }
 
 /// What Perl reads there, in the words of our expressions. Behind a backslash some letters mean
-/// something to Perl alone, and `<` and `>` to us alone; and Perl lets a brace that begins no number
-/// stand for itself.
+/// something to Perl alone, and `<` and `>` to us alone; and a brace that begins no number stands
+/// for itself.
 fn from_perl(pattern: &str, passes_over_blanks: bool) -> String {
     let mut ours = String::with_capacity(pattern.len());
     let mut rest = pattern;
@@ -143,8 +143,8 @@ fn escape_from_perl<'a>(text: &'a str, in_class: bool, ours: &mut String) -> &'a
     rest
 }
 
-/// Reads a class of octets. In it, Perl knows no other classes but those with names, and no operators;
-/// and no blank is passed over. Returns what is left.
+/// Reads a class of octets. In it, Perl knows no other classes but those with names, no operators,
+/// and no blank that is passed over. Returns what is left.
 fn class_from_perl<'a>(text: &'a str, passes_over_blanks: bool, ours: &mut String) -> &'a str {
     let (start, mut rest) = text.split_at(if text.starts_with("[^") { 2 } else { 1 });
     ours.push_str(start);

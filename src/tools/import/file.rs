@@ -64,7 +64,8 @@ impl File {
         }
     }
 
-    /// The score of a rule: one, if the file says nothing, and none of what is there for conditions.
+    /// The score of a rule. Where the file has none it is one, and nothing if the rule is there for
+    /// conditions.
     pub(super) fn score(&self, rule: &Rule) -> f64 {
         let supposed = if rule.is_for_conditions() { 0.0 } else { 1.0 };
         self.scores.get(&rule.name).copied().unwrap_or(supposed)
@@ -108,8 +109,8 @@ fn split_at_blank(text: &str) -> (&str, &str) {
     (first, rest.trim_start())
 }
 
-/// Whether a condition of a block holds for a SpamAssassin that is new and has all plugins: for that
-/// the rules are written that are worth to be taken.
+/// Whether a condition of a block holds for a SpamAssassin that is new and has all plugins: the
+/// rules that are worth taking are written for that one.
 fn holds(condition: &str) -> bool {
     let asks_for_old = condition.contains("version") && condition.contains('<');
     !condition.starts_with('!') && !asks_for_old
@@ -122,8 +123,8 @@ mod tests {
     #[test]
     fn comments_and_conditional_blocks_are_left_out() {
         let file = File::read(
-            "body A /one/ # not /two/i\n  body B /\\#1 and #2/\nif (version < 4.000000)\nbody A /old/\n\
-             ifplugin X\nbody OLD /x/\nelse\nbody OLD /y/\nendif\nelse\nbody NEW /new/\nendif\n\
+            "body A /one/ # not /two/i\n  body B /\\#1 and #2/\n\
+             if (version < 4.000000)\nbody A /old/\nifplugin X\nbody OLD /x/\nelse\nbody OLD /y/\nendif\nelse\nbody NEW /new/\nendif\n\
              if !can(Y)\nmeta NEW 0\nendif\nscore A 2 3 4 5\ndescribe A Words # and a comment\n\
              replace_rules B\n",
         );

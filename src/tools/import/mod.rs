@@ -2,9 +2,9 @@
 //! not be taken over, with the reason.
 //!
 //! What is taken means about the same: `body` is what a reader sees with the subject, `rawbody` the
-//! decoded text, `uri` the links, `header` a field. Conditions (`meta`) are taken if they ask for all
-//! of some rules, one or a number of others, and none of a third kind. What asks the network or a
-//! plugin is not.
+//! decoded text, `uri` the links, `header` a field. Conditions (`meta`) are taken if they ask for
+//! all of some rules, one or a number of others, and none of a third kind. What asks the network or
+//! a plugin is not.
 //!
 //! A `file` is read first, each of its rules becomes one of ours if it can (`expression`,
 //! `condition`), and of those as many are taken as one configuration may have.
@@ -200,8 +200,8 @@ impl<'a> Taken<'a> {
     }
 }
 
-/// Adds a rule below those that it waits for, if they are not there yet. So many rules wait for it in
-/// turn.
+/// Adds a rule below those that it waits for, if they are not there yet. So many rules wait for it
+/// in turn.
 fn gather<'a>(
     name: &'a str,
     possible: &'a BTreeMap<&str, Possible>,
@@ -304,7 +304,8 @@ meta     HARD         (A && B) || C
     fn what_waits_for_itself_or_is_switched_off_is_not_taken() {
         let imported = spamassassin(
             "meta A B\nmeta B !C\nmeta C A\nbody OFF /off/\nscore OFF 0 1 0 1\n\
-             body FUZZY /f<A>b/\nreplace_rules FUZZY\nbody 0 /zero/\nbody FAR /far/\nscore FAR 1e9\n",
+             body FUZZY /f<A>b/\nreplace_rules FUZZY\nbody 0 /zero/\n\
+             body FAR /far/\nscore FAR 1e9\n",
         );
         let reasons: Vec<&str> = imported.refused.iter().map(|(_, _, reason)| &**reason).collect();
         assert_eq!(
