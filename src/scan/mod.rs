@@ -334,8 +334,8 @@ pub trait Watch {
     }
 
     /// Octets of a text leaf in UTF-8, with its markup, in any cut. They are made, and told, where
-    /// rules ask for [`Surface::Visible`]. What is in no set that is known, or says that it is UTF-8,
-    /// is told as it is.
+    /// rules ask for [`Surface::Visible`]. What names no set, UTF-8, or one that is not known is told
+    /// as it is.
     fn text(&mut self, part: u32, utf8: &[u8]) {
         let _ = (part, utf8);
     }

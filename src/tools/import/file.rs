@@ -124,7 +124,8 @@ mod tests {
     fn comments_and_conditional_blocks_are_left_out() {
         let file = File::read(
             "body A /one/ # not /two/i\n  body B /\\#1 and #2/\n\
-             if (version < 4.000000)\nbody A /old/\nifplugin X\nbody OLD /x/\nelse\nbody OLD /y/\nendif\nelse\nbody NEW /new/\nendif\n\
+             if (version < 4.000000)\nbody A /old/\nifplugin X\nbody OLD /x/\nelse\nbody OLD /y/\nendif\n\
+             else\nbody NEW /new/\nendif\n\
              if !can(Y)\nmeta NEW 0\nendif\nscore A 2 3 4 5\ndescribe A Words # and a comment\n\
              replace_rules B\n",
         );
