@@ -186,6 +186,16 @@ impl Charset {
             None => Charset::Unknown,
         }
     }
+
+    /// The name of the set that a text in it is read as, if it names one.
+    pub(super) fn name(self) -> Option<&'static str> {
+        match self {
+            Charset::Unnamed => None,
+            Charset::Known(encoding) => Some(encoding.name()),
+            Charset::Utf7 => Some("UTF-7"),
+            Charset::Unknown => Some("unknown"),
+        }
+    }
 }
 
 /// Octets of the longest name of a character set.

@@ -148,7 +148,10 @@ impl Reading {
         let Some(mut shown) = sink.views.shown.take() else { return };
         for block in octets.chunks(SHOWN_OCTETS) {
             text.clear();
-            shown.to_utf8.convert(block, |utf8| shown.visible.read(utf8, text));
+            shown.to_utf8.convert(block, |utf8| {
+                sink.watch.text(self.part, utf8);
+                shown.visible.read(utf8, text);
+            });
             shown.look((self.part, self.start), text, search, sink);
         }
         sink.views.shown = Some(shown);
@@ -163,7 +166,10 @@ impl Reading {
     ) {
         let Some(mut shown) = sink.views.shown.take() else { return };
         text.clear();
-        shown.to_utf8.finish(|utf8| shown.visible.read(utf8, text));
+        shown.to_utf8.finish(|utf8| {
+            sink.watch.text(self.part, utf8);
+            shown.visible.read(utf8, text);
+        });
         shown.visible.finish(text);
         shown.look((self.part, self.start), text, search, sink);
     }

@@ -333,6 +333,13 @@ pub trait Watch {
         let _ = (part, octets);
     }
 
+    /// Octets of a text leaf in UTF-8, with its markup, in any cut. They are made, and told, where
+    /// rules ask for [`Surface::Visible`]. What names no set, UTF-8, or one that is not known is told
+    /// as it is.
+    fn text(&mut self, part: u32, utf8: &[u8]) {
+        let _ = (part, utf8);
+    }
+
     /// A part has ended.
     fn part_ends(&mut self, part: u32) {
         let _ = part;
@@ -354,6 +361,8 @@ pub struct PartBegins<'a> {
     pub depth: usize,
     /// Its media type, whether written or supposed.
     pub media_type: &'a MediaType,
+    /// The character set that it names: as the Encoding Standard calls it, `UTF-7`, or `unknown`.
+    pub charset: Option<&'static str>,
     /// The encoding that is undone.
     pub encoding: Encoding,
     /// How it is read.
@@ -386,6 +395,10 @@ impl<W: Watch> Watch for &mut W {
 
     fn decoded(&mut self, part: u32, octets: &[u8]) {
         W::decoded(self, part, octets);
+    }
+
+    fn text(&mut self, part: u32, utf8: &[u8]) {
+        W::text(self, part, utf8);
     }
 
     fn part_ends(&mut self, part: u32) {

@@ -119,7 +119,8 @@ impl<W: Watch> Scanner<W> {
         }
         let (part, depth) = (self.part(), self.frames.depth());
         let media_type = &content_type.media_type;
-        let begins = PartBegins { part, depth, media_type, encoding, kind, offset: start };
+        let charset = content_type.charset.name();
+        let begins = PartBegins { part, depth, media_type, charset, encoding, kind, offset: start };
         self.watch.part_begins(&begins);
         self.leaf = Leaf::default();
         self.place = Place::BodyLine;
