@@ -12,7 +12,8 @@
 //! together; each takes two octets, where there are few enough; and letters are of one class in
 //! either case.
 
-use super::literals::{Asked, rarity};
+use super::literals::Asked;
+use super::rarity;
 use super::scratch::BlockHits;
 use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::dfa::DFA;
@@ -291,7 +292,7 @@ impl States {
                 next.push(*numbers.entry(to).or_insert_with(|| {
                     met.push(to);
                     depths.push(depths[place] + 1);
-                    rarities.push(rarities[place] + rarity(*octet));
+                    rarities.push(rarities[place] + rarity::of_octet(*octet));
                     met.len() as State - 1
                 }));
             }

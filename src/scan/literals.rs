@@ -91,30 +91,6 @@ impl Literals {
     }
 }
 
-/// How rare an octet is in mail: four times the logarithm to base two of how many octets one of it
-/// comes in, by the decoded texts of some hundred messages, most of them HTML.
-pub(super) fn rarity(octet: u8) -> u32 {
-    const BY_RARITY: [(u32, &[u8]); 15] = [
-        (12, b" "),
-        (16, b"et"),
-        (18, b"oiar"),
-        (19, b"ns"),
-        (20, b"cl"),
-        (21, b"\"hd"),
-        (22, b"></\n\r="),
-        (23, b"fpmbg"),
-        (24, b"wu"),
-        (25, b".0-"),
-        (28, b"y1"),
-        (29, b"v\tk"),
-        (31, b"_:,2"),
-        (34, b"6z34#95q;8x&"),
-        (38, b"%7'j!?*"),
-    ];
-    let known = BY_RARITY.iter().find(|(_, octets)| octets.contains(&octet));
-    known.map_or(44, |(rarity, _)| *rarity)
-}
-
 /// How many rules can ask for literals that end where each literal ends, the literal itself among
 /// them: the work that one octet of a text can ask for. `literals` as for [`Literals::compile`].
 pub(super) fn ends(literals: &[(Vec<u8>, Vec<u16>)]) -> Vec<usize> {

@@ -31,6 +31,7 @@ mod links;
 mod literals;
 mod mailboxes;
 mod names;
+mod rarity;
 mod regexes;
 mod results;
 mod rule_error;

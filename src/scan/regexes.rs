@@ -6,7 +6,7 @@
 //! is found the automaton runs, over as many octets around it as a match may have there. What a
 //! sender can make it run is bounded by a budget.
 
-use super::literals::rarity;
+use super::rarity;
 use super::windows::{Gates, set};
 use crate::limits::{REGEX_GATE_OCTETS, REGEX_GATES_MAX, REGEX_REACH_OCTETS, REGEX_TABLE_OCTETS};
 use regex_automata::dfa::{Automaton, StartKind, dense};
@@ -129,7 +129,7 @@ impl Regex {
             .start_state_forward(&Input::new(b"").anchored(Anchored::No))
             .map_err(|error| error.to_string())?;
         let rarest = |gate: &Vec<u8>| {
-            (0..gate.len()).max_by_key(|place| rarity(gate[*place])).unwrap_or_default()
+            (0..gate.len()).max_by_key(|place| rarity::of_octet(gate[*place])).unwrap_or_default()
         };
         let rarest = gates.first().map_or(0, rarest);
         let before = Reach::of(before.map(|octets| octets + longest));
@@ -276,10 +276,9 @@ impl Gated {
         long_enough.then_some(Gated { literals, before: Some(0), after })
     }
 
-    /// How often it is found in a text of letters that are all the same to chance, and the octets of
-    /// its table where that says no more.
+    /// How often it is found in mail, and the octets of its table where that says no more.
     fn cost(&self) -> (f64, usize) {
-        let chance = |literal: &Vec<u8>| f64::powi(16.0, -(literal.len().min(8) as i32));
+        let chance = |literal: &Vec<u8>| f64::exp2(-f64::from(rarity::of_literal(literal)) / 4.0);
         (self.literals.iter().map(chance).sum(), self.literals.iter().map(Vec::len).sum())
     }
 
