@@ -222,14 +222,16 @@ impl<W: Watch> Scanner<W> {
         let mut findings = std::mem::take(&mut self.findings);
         // Tags and scores are added in the order of the rules, not of their hits, so that they do
         // not depend on which surface was walked first.
-        for (rule, index) in self.rules.rules().iter().zip(0..) {
-            if !rule.holds(self.matches.any(index), findings.tags()) {
-                continue;
-            }
-            if rule.observe {
-                findings.observe(rule.tag);
-            } else {
-                findings.add(rule.tag, rule.score);
+        for (rules, found) in self.rules.rules().chunks(64).zip(self.matches.on_any_stream()) {
+            for (rule, place) in rules.iter().zip(0..) {
+                if !rule.holds(found >> place & 1 != 0, findings.tags()) {
+                    continue;
+                }
+                if rule.observe {
+                    findings.observe(rule.tag);
+                } else {
+                    findings.add(rule.tag, rule.score);
+                }
             }
         }
         findings
@@ -460,9 +462,10 @@ impl Matches {
         new
     }
 
-    fn any(&self, rule: u16) -> bool {
-        let (word, bit) = (usize::from(rule) / 64, 1u64 << (rule % 64));
-        (0..STREAMS).any(|stream| self.words[stream * self.words_a_stream + word] & bit != 0)
+    /// A bit for each rule, in words: those that hit on some stream.
+    fn on_any_stream(&self) -> impl Iterator<Item = u64> {
+        let of_streams = |word| self.words[word..].iter().step_by(self.words_a_stream);
+        (0..self.words_a_stream).map(move |word| of_streams(word).fold(0, |all, one| all | one))
     }
 }
 
