@@ -14,6 +14,7 @@ pub mod header_words;
 mod hidden;
 pub mod html;
 pub mod links;
+pub mod mime;
 pub mod next_hop;
 pub mod proxy;
 pub mod quoted_printable;
@@ -28,7 +29,7 @@ pub use cuts::Cuts;
 pub type Target = (&'static str, fn(&[u8], Cuts));
 
 /// All targets.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("address", address::check),
     ("archive", archive::check),
     ("attachment_names", attachment_names::check),
@@ -39,6 +40,7 @@ pub const TARGETS: [Target; 17] = [
     ("header_words", header_words::check),
     ("html", html::check),
     ("links", links::check),
+    ("mime", mime::check),
     ("next_hop", next_hop::check),
     ("proxy", proxy::check),
     ("quoted_printable", quoted_printable::check),
