@@ -323,8 +323,12 @@ pub const SNIFFED_OCTETS: usize = 264;
 /// Octets of the name of an entry of an archive that are looked at.
 pub const ENTRY_NAME_OCTETS: usize = 512;
 
-/// Octets of a header of a zip archive that are held: the longest one with its name.
-pub const ARCHIVE_HEADER_OCTETS: usize = 46 + ENTRY_NAME_OCTETS;
+/// Octets of the extra field of a zip entry in which sizes are looked for that do not fit elsewhere: it
+/// begins with them as a rule.
+pub const ARCHIVE_EXTRA_OCTETS: usize = 64;
+
+/// Octets of a header of a zip archive that are held: the longest one with its name and sizes.
+pub const ARCHIVE_HEADER_OCTETS: usize = 30 + ENTRY_NAME_OCTETS + ARCHIVE_EXTRA_OCTETS;
 
 /// Octets of a header of another archive that are held.
 pub const ARCHIVE_HELD_OCTETS: usize = 2048;

@@ -201,11 +201,12 @@ impl Stream {
 
     /// Enough is held for the next header.
     fn step(&mut self, depth: usize, message: &mut OfMessage, tell: &mut dyn FnMut(Told<'_>)) {
-        let Stream { kind, held, unpacking, .. } = self;
+        let Stream { kind, held, .. } = self;
         if matches!(kind, Kind::Unknown) && held.octets.len() < unknown_wants(held.octets()) {
             return;
         }
-        step(kind, held, &mut counted(&mut message.names, tell));
+        self.take_header(message, tell);
+        let Stream { kind, unpacking, .. } = self;
         let entry = match kind {
             Kind::Tar(tar) => tar.entry(),
             _ => None,
@@ -217,6 +218,16 @@ impl Stream {
             // An archive of two kinds at once.
             false => tell(Told::Tag(Tags::ARCHIVE_AMBIGUOUS)),
         }
+    }
+
+    /// Reads what is held of a header.
+    fn take_header(&mut self, message: &mut OfMessage, tell: &mut dyn FnMut(Told<'_>)) {
+        let Stream { kind, held, .. } = self;
+        let is_first = matches!(kind, Kind::Unknown);
+        if is_first && message.unpacks() && is_packed_otherwise(held.octets()) {
+            tell(Told::Tag(Tags::ARCHIVE_UNREAD));
+        }
+        step(kind, held, &mut counted(&mut message.names, tell));
     }
 
     /// Octets as a zip archive and as what is packed in the entry that is open.
@@ -257,13 +268,12 @@ impl Stream {
     /// The stream has ended.
     fn finish(&mut self, depth: usize, message: &mut OfMessage, tell: &mut dyn FnMut(Told<'_>)) {
         self.unpacking.finish(depth, message, tell);
-        let Stream { kind, held, zip, .. } = self;
-        let mut tell = counted(&mut message.names, tell);
-        zip.finish(&mut tell);
-        if matches!(kind, Kind::Unknown) {
+        self.zip.finish(&mut counted(&mut message.names, tell));
+        if matches!(self.kind, Kind::Unknown) {
             // Shorter than a tar archive can be.
-            step(kind, held, &mut tell);
+            self.take_header(message, tell);
         }
+        let Stream { kind, held, .. } = self;
         let is_cut = match kind {
             Kind::Unknown | Kind::Gzip | Kind::Other => false,
             Kind::Tar(tar) => held.skip > 0 || tar.is_open(held.octets()),
@@ -365,6 +375,20 @@ fn kind_of(head: &[u8], tell: &mut dyn FnMut(Told<'_>)) -> Kind {
     } else {
         Kind::Other
     }
+}
+
+/// Whether a stream is packed in a way that is not undone here, by its first octets.
+fn is_packed_otherwise(head: &[u8]) -> bool {
+    const MAGIC: [&[u8]; 7] = [
+        rar::SIGNATURE,
+        seven_zip::SIGNATURE,
+        b"BZh",
+        b"\xfd7zXZ\0",
+        b"\x28\xb5\x2f\xfd", // Zstandard (RFC 8878 3.1.1)
+        b"LZIP",
+        b"MSCF", // cabinets
+    ];
+    MAGIC.iter().any(|magic| head.starts_with(magic))
 }
 
 /// Whether a file is an archive by its name.

@@ -13,6 +13,9 @@ pub(super) struct Rar {
     is_over: bool,
 }
 
+/// How both formats begin.
+pub(super) const SIGNATURE: &[u8] = b"Rar!\x1a\x07";
+
 const FOURTH: &[u8] = b"Rar!\x1a\x07\x00";
 const FIFTH: &[u8] = b"Rar!\x1a\x07\x01\x00";
 

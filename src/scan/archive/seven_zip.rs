@@ -13,7 +13,7 @@ pub(super) struct SevenZip {
     is_over: bool,
 }
 
-const SIGNATURE: &[u8] = b"7z\xbc\xaf\x27\x1c";
+pub(super) const SIGNATURE: &[u8] = b"7z\xbc\xaf\x27\x1c";
 const START_OCTETS: usize = 32;
 
 /// How a header begins, and the codec of encrypted octets.

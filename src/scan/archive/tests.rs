@@ -432,6 +432,11 @@ fn a_54_what_lies_behind_a_lying_header_is_unpacked() {
     let cover = [&[0, around.len() as u8, 0, !(around.len() as u8), 0xff][..], &around].concat();
     let told = unpacked_in_every_cut(&packed("a", 0, 8, &[&cover[..], &[3, 0]].concat(), 35));
     assert!(told.contains("b.exe"), "{told}");
+    // A header that is also the codes of other octets.
+    let codes = b"\xfbPK\x03\x04\x16\0z\xd6\x01\x04\x0e\x16\x1f8\xb0\xa4\x0c\x9c\x1e\xaaK\x1d\x1c\x07\x97\xfa\x01\0\x92z-r\x9f1\0\0";
+    let both = [&b"\0\x58\x02\xa7\xfd"[..], &[b'x'; 600], codes].concat();
+    let told = unpacked_in_every_cut(&packed("a", 0, 8, &both, 992));
+    assert!(told.contains("[archive-ambiguous]"), "{told}");
 }
 
 /// depth is counted by what is there, whatever it is called.
@@ -475,6 +480,61 @@ fn what_cannot_be_unpacked_is_told() {
     assert!(unpacked_in_every_cut(&packed("a", 0, 8, b"\xff\xff", 5)).contains("[archive-broken]"));
     let cut = gzipped(b"hello hello");
     assert!(unpacked_in_every_cut(&cut[..cut.len() - 9]).contains("[archive-broken]"));
+}
+
+/// APPNOTE 4.5.3: sizes that do not fit stand in the extra field, and writers that do not know them
+/// before put them there in any case.
+#[test]
+fn sizes_in_the_extra_field_delimit_an_entry() {
+    let zip64 = |name: &str, octets: &[u8], said: u64, before: &[u8]| {
+        let extra = [before, &numbers(&[(2, 1), (2, 16), (8, said), (8, said)])].concat();
+        let header = numbers(&[
+            (2, 45),
+            (2, 0),
+            (2, 0),
+            (8, 0),
+            (8, u64::MAX),
+            (2, name.len() as u64),
+            (2, extra.len() as u64),
+        ]);
+        [b"PK\x03\x04", &header[..], name.as_bytes(), &extra, octets].concat()
+    };
+    let (none, other) = (&b""[..], &b"\x99\x99\x02\x00ab"[..]);
+    for before in [none, other] {
+        let two = [zip64("a", b"one", 3, before), zip64("b", b"other", 5, before)].concat();
+        let told = unpacked_in_every_cut(&two);
+        assert!(told.starts_with("a <one > b <other >"), "{told}");
+        assert!(!told.contains("ambiguous"), "{told}");
+    }
+    // One that says too much is as long as the leaf.
+    let cut = unpacked_in_every_cut(&zip64("a", b"one", 9, none));
+    assert!(cut.contains("<one") && cut.contains("[archive-broken]"), "{cut}");
+}
+
+#[test]
+fn archives_that_are_only_listed_are_told_if_others_are_unpacked() {
+    let signatures: [&[u8]; 8] = [
+        b"Rar!\x1a\x07\x00",
+        b"Rar!\x1a\x07\x01\x00",
+        b"7z\xbc\xaf\x27\x1c",
+        b"BZh91AY",
+        b"\xfd7zXZ\0",
+        b"\x28\xb5\x2f\xfd",
+        b"LZIP\x01",
+        b"MSCF\0\0\0\0",
+    ];
+    for signature in signatures {
+        for octets in [0, 20, 700] {
+            let archive = [signature, &vec![0; octets]].concat();
+            assert!(unpacked_in_every_cut(&archive).contains("[archive-unread]"), "{archive:?}");
+            assert!(!told_in_every_cut(&archive).contains("[archive-unread]"), "{archive:?}");
+            let inside = packed("a", 0, 8, &deflated(&archive), archive.len());
+            assert!(unpacked_in_every_cut(&inside).contains("[archive-unread]"), "{archive:?}");
+        }
+    }
+    for other in [&b"BZ compressed"[..], b"Rar", b"words", b""] {
+        assert!(!unpacked_in_every_cut(other).contains("[archive-unread]"), "{other:?}");
+    }
 }
 
 /// A message that finds no memory to unpack in goes on, and what it held comes back.

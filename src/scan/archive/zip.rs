@@ -6,7 +6,9 @@
 
 use super::unpack::{Method, Packed};
 use super::{Tags, Told, number};
-use crate::limits::{ARCHIVE_RATIO_MAX, ARCHIVE_RATIO_OCTETS, ENTRY_NAME_OCTETS};
+use crate::limits::{
+    ARCHIVE_EXTRA_OCTETS, ARCHIVE_RATIO_MAX, ARCHIVE_RATIO_OCTETS, ENTRY_NAME_OCTETS,
+};
 use foldhash::fast::FixedState;
 use memchr::memmem;
 use smallvec::SmallVec;
@@ -16,6 +18,9 @@ use std::hash::BuildHasher;
 const LOCAL_OCTETS: usize = 30;
 const CENTRAL_OCTETS: usize = 46;
 const END_OCTETS: usize = 22;
+
+/// A size that does not fit, and stands in the extra field (APPNOTE 4.4.8, 4.5.3).
+const TOO_LARGE: u64 = u32::MAX as u64;
 
 const LOCAL: &[u8; 4] = b"PK\x03\x04";
 const CENTRAL: &[u8; 4] = b"PK\x01\x02";
@@ -153,8 +158,8 @@ impl Zip {
             _ => return,
         };
         let is_central = name_at == CENTRAL_OCTETS;
-        let name = header.get(name_at..).unwrap_or_default();
         let length_at = if is_central { 28 } else { 26 };
+        let name = name(header, name_at, length_at);
         if number::<2>(header, length_at).is_some_and(|length| length > ENTRY_NAME_OCTETS as u64) {
             tell(Told::Tag(Tags::ARCHIVE_LIMIT));
         }
@@ -175,7 +180,8 @@ impl Zip {
         if sizes_are_known && method == 0 && flags & 1 == 0 && packed != unpacked {
             tell(Told::Tag(Tags::ARCHIVE_AMBIGUOUS));
         }
-        if is_central {
+        // What does not fit is in the extra field, and says nothing here.
+        if is_central && packed != TOO_LARGE {
             self.packed = self.packed.saturating_add(packed + LOCAL_OCTETS as u64);
             self.unpacked = self.unpacked.saturating_add(unpacked);
         }
@@ -190,11 +196,10 @@ fn packed(held: &[u8]) -> Option<Packed> {
         return None;
     }
     let flags = number::<2>(held, 6)?;
-    let (packed, unpacked) = (number::<4>(held, 18)?, number::<4>(held, 22)?);
-    let name_left = number::<2>(held, 26)?.saturating_sub(ENTRY_NAME_OCTETS as u64);
-    // APPNOTE 4.4.4: with bit 3 the size stands behind the octets, and may be left out here; 4.4.8: a
-    // size that does not fit stands in the extra field.
-    let is_said = (flags & 8 == 0 || packed > 0) && packed != u64::from(u32::MAX);
+    let in_header = (number::<4>(held, 18)?, number::<4>(held, 22)?);
+    let (packed, unpacked) = large_sizes(held).unwrap_or(in_header);
+    // APPNOTE 4.4.4: with bit 3 the size stands behind the octets, and may be left out here.
+    let is_said = (flags & 8 == 0 || packed > 0) && packed != TOO_LARGE;
     let method = match number::<2>(held, 8)? {
         _ if flags & 1 != 0 => return None,
         // What would become larger is packed, whatever the header says.
@@ -204,8 +209,31 @@ fn packed(held: &[u8]) -> Option<Packed> {
         8 => Method::Deflated,
         _ => Method::Other,
     };
-    let skip = name_left + number::<2>(held, 28)?;
+    let whole = LOCAL_OCTETS as u64 + number::<2>(held, 26)? + number::<2>(held, 28)?;
+    let skip = whole.saturating_sub(held.len() as u64);
     Some(Packed { method, skip, octets: is_said.then_some(packed) })
+}
+
+/// The sizes in the extra field of a local header, packed and unpacked, if they stand there.
+fn large_sizes(held: &[u8]) -> Option<(u64, u64)> {
+    if number::<4>(held, 18)? != TOO_LARGE {
+        return None;
+    }
+    let mut extra = held.get(LOCAL_OCTETS + number::<2>(held, 26)? as usize..)?;
+    loop {
+        let (kind, octets) = (number::<2>(extra, 0)?, number::<2>(extra, 2)? as usize);
+        if kind == 1 {
+            return Some((number::<8>(extra, 12)?, number::<8>(extra, 4)?));
+        }
+        extra = extra.get(4 + octets..)?;
+    }
+}
+
+/// The name in a header, or its first octets.
+fn name(header: &[u8], at: usize, length_at: usize) -> &[u8] {
+    let name = header.get(at..).unwrap_or_default();
+    let length = number::<2>(header, length_at).unwrap_or_default() as usize;
+    &name[..length.min(ENTRY_NAME_OCTETS).min(name.len())]
 }
 
 /// Whether octets that begin with a signature may be a header: of a version that there is, and with
@@ -236,7 +264,12 @@ fn wanted(held: &[u8]) -> usize {
     if !is_header(held) {
         return held.len();
     }
-    let length_at = if fixed == LOCAL_OCTETS { 26 } else { 28 };
+    let is_local = fixed == LOCAL_OCTETS;
+    let length_at = if is_local { 26 } else { 28 };
     let name = number::<2>(held, length_at).unwrap_or_default() as usize;
-    fixed + name.min(ENTRY_NAME_OCTETS)
+    if name > ENTRY_NAME_OCTETS || !is_local || number::<4>(held, 18) != Some(TOO_LARGE) {
+        return fixed + name.min(ENTRY_NAME_OCTETS);
+    }
+    let extra = number::<2>(held, 28).unwrap_or_default() as usize;
+    fixed + name + extra.min(ARCHIVE_EXTRA_OCTETS)
 }
