@@ -416,6 +416,10 @@ pub const GRAM_REACH: usize = 24;
 /// one of the windows comes. More of them go into a table.
 pub const GRAM_BUCKET_MAX: usize = 4;
 
+/// Work units that reading a host of another alphabet costs beside its octets: it takes as long as an
+/// expression that runs over so many.
+pub const HOST_UNITS: usize = 128;
+
 /// Octets of the blocks that literals are looked for in. Longer blocks gain nothing; a block and what
 /// it becomes shall stay in the cache next to the core.
 pub const SCAN_BLOCK_OCTETS: usize = 16 * 1024;

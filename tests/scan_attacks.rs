@@ -453,13 +453,14 @@ const COMMON: &str = "the and you for with this that from have your are not will
     our one out use new get more any please here about http:// www. .com mail free click time list \
     order email send money <br> style";
 
-/// An expression that needs a common word, and more that is rare: on either side, near or far.
+/// An expression that needs a common word, and more that is rare but no literal: on either side, near
+/// or far.
 fn common(word: &str) -> String {
     let word = word.replace('.', r"\.");
     match word.len() % 3 {
-        0 => format!(r"(?i)\b{word}.{{0,20}}viagra"),
-        1 => format!(r"(?i)(?:cheap|best) {word} pills"),
-        _ => format!(r"(?i){word}[^/]+\.exe\b"),
+        0 => format!(r"(?i)\b{word}.{{0,20}}v[i1!]+[a4]gr[a4]"),
+        1 => format!(r"(?i)[0-9]{{6}} {word} [a-z]+[0-9]{{2}}"),
+        _ => format!(r"(?i){word}[^/]+\.[ex]{{3}}\b"),
     }
 }
 

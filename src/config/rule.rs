@@ -196,6 +196,11 @@ fn domain(text: &str) -> Result<Vec<u8>, Wrong> {
         let help = "write it as in \"example.com\": all below it is meant as well";
         return Err(Wrong::new(format!("{text:?} is no domain"), help));
     }
+    let form = idna::domain_to_ascii(name).unwrap_or_default();
+    if !name.is_ascii() && !(1..=HOST_OCTETS).contains(&form.len()) {
+        let help = "it has letters that no browser takes in a name: write it as in \"xn--bcher-kva.example\"";
+        return Err(Wrong::new(format!("{text:?} is no domain"), help));
+    }
     Ok(name.to_lowercase().into_bytes())
 }
 

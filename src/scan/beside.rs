@@ -204,7 +204,7 @@ fn look_at_link<W: Watch>(
         }
     };
     let What::Link(link) = found.what else {
-        return rules.look_up(found.what, |rule| {
+        return rules.look_up(found.what, asked, |rule| {
             if found.in_link && rules.asks(rule, Surface::Url) {
                 note(rule, Surface::Url);
             } else if asks_visible(rules, rule) {

@@ -3,7 +3,7 @@
 
 use super::digests::{DigestTables, Digests};
 use super::findings::{Surface, TagSet, Tags};
-use super::hosts::{Domains, Networks};
+use super::hosts::{Domains, Networks, looked_up_as};
 use super::literals::{Literals, ends};
 use super::regexes::{Regex, RegexSet};
 use super::rule_error::RuleError;
@@ -12,6 +12,7 @@ use crate::limits::{
     FIELD_NAMES_MAX, HOST_OCTETS, LISTED_MAX, LITERAL_ENDS_MAX, LITERAL_OCTETS, LITERALS_MAX,
     LITERALS_SAMPLED, REGEXES_MAX, REGEXES_UNGATED_MAX, RULES_MAX, TABLES_OCTETS,
 };
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 impl Rules {
@@ -160,7 +161,9 @@ fn domains(specs: &[RuleSpec]) -> BTreeMap<Vec<u8>, Vec<u16>> {
     let mut all: BTreeMap<Vec<u8>, Vec<u16>> = BTreeMap::new();
     for (spec, rule) in specs.iter().zip(0..) {
         for name in &spec.domains {
-            let rules = all.entry(name.to_ascii_lowercase()).or_default();
+            let form =
+                looked_up_as(name).map_or_else(|| name.to_ascii_lowercase(), Cow::into_owned);
+            let rules = all.entry(form).or_default();
             if rules.last() != Some(&rule) {
                 rules.push(rule);
             }

@@ -131,8 +131,13 @@ impl Rules {
         let an_octet = always + in_header.max(in_leaf);
         // What is unpacked is looked at as a part, and for archives.
         let unpacked = 2 + digests + told * (1 + regex) + regex + running;
-        let at_once =
-            self.unpacked_octets * unpacked + asked(self.have_regexes(), 4 * REGEX_UNITS_AT_ONCE);
+        // Hosts of other alphabets are read within the same bounds as expressions, but earn nothing.
+        let bounded = match (self.have_regexes(), self.ask_hosts()) {
+            (true, _) => 4 * REGEX_UNITS_AT_ONCE,
+            (false, true) => REGEX_UNITS_AT_ONCE,
+            (false, false) => 0,
+        };
+        let at_once = self.unpacked_octets * unpacked + bounded;
         Cost { units_at_once: at_once, units_an_octet: an_octet }
     }
 }

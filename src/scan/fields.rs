@@ -160,7 +160,7 @@ impl View<'_> {
         }
         let (mut links, mut looked) = (Links::default(), octets.len());
         let mut look_up = |found: Found<'_>| {
-            rules.look_up(found.what, |rule| {
+            rules.look_up(found.what, asked, |rule| {
                 if asks(rule) && matches.first(Stream::Fields, rule) {
                     findings.note(Hit { rule, surface, part: *part, offset: *start });
                 }

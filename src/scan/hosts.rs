@@ -4,11 +4,22 @@
 use core::net::{IpAddr, Ipv6Addr};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use idna::AsciiDenyList;
 use ipnet::IpNet;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 
-/// Domains in lower case, each with the rules that ask for it and for all below it.
+/// A name as it is looked up: in lower case, and one of another alphabet in A-labels (RFC 5890 2.3.2.1),
+/// as browsers make them (UTS 46). `None` for what no browser takes for a name.
+pub(super) fn looked_up_as(name: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match idna::domain_to_ascii_cow(name, AsciiDenyList::EMPTY).ok()? {
+        Cow::Borrowed(name) => Some(Cow::Borrowed(name.as_bytes())),
+        Cow::Owned(name) => Some(Cow::Owned(name.into_bytes())),
+    }
+}
+
+/// Domains as they are looked up, each with the rules that ask for it and for all below it.
 #[derive(Debug, Default)]
 pub(super) struct Domains {
     table: HashTable<Place>,
@@ -57,7 +68,7 @@ impl Seed {
 }
 
 impl Domains {
-    /// The domains that rules ask for, in lower case and without dots at their ends.
+    /// The domains that rules ask for, as they are looked up and without dots at their ends.
     pub(super) fn new(asked: &BTreeMap<Vec<u8>, Vec<u16>>) -> Domains {
         let seed = Seed::default();
         let (mut octets, mut all_rules) = (Vec::new(), Vec::new());
@@ -86,7 +97,7 @@ impl Domains {
         self.table.allocation_size() + self.octets.len() + size_of_val(&*self.rules)
     }
 
-    /// Gives the rules that ask for a host in lower case, or for a domain in which it lies. The hash
+    /// Gives the rules that ask for a host, or for a domain in which it lies. The hash
     /// of each of these is one step from that of the one below, so a host is read once.
     pub(super) fn look_up(&self, host: &[u8], mut found: impl FnMut(u16)) {
         let mut hash = self.seed.start;
@@ -195,6 +206,24 @@ mod tests {
         for (host, rules) in table {
             assert_eq!(found(host), rules, "{host}");
         }
+    }
+
+    #[test]
+    fn a_name_of_another_alphabet_has_one_form() {
+        let table = [
+            ("example.com", Some("example.com")),
+            ("B\u{fc}cher.Example", Some("xn--bcher-kva.example")),
+            ("bu\u{308}cher.example", Some("xn--bcher-kva.example")),
+            ("\u{ff45}\u{ff56}\u{ff49}\u{ff4c}.example", Some("evil.example")),
+            ("ev\u{ad}il\u{3002}example", Some("evil.example")),
+            ("\u{5b8}.example", None),
+        ];
+        for (name, expected) in table {
+            let form = looked_up_as(name.as_bytes());
+            let form = form.map(|form| String::from_utf8(form.into_owned()).unwrap());
+            assert_eq!(form.as_deref(), expected, "{name}");
+        }
+        assert_eq!(looked_up_as(b"b\xfccher.example"), None, "of no alphabet");
     }
 
     #[test]

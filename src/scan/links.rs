@@ -1,14 +1,15 @@
 //! Hosts, addresses and links in a text that streams.
 //!
-//! A text is runs of octets between blanks, quotes and brackets. Of a run with a dot or a colon the
-//! escapes of links and of HTML are undone; then each piece that may be a host or an address is
-//! looked up, and what begins with a scheme is a link. A run that the text breaks off is held up to
-//! [`RUN_OCTETS`]; a longer one is looked at piece by piece, no host of which is cut. Where the
-//! pieces lie depends on where the run begins alone, and never on how the text was cut.
+//! A text is runs of octets between blanks, quotes and brackets. Of a run with a dot or a colon, or
+//! with an escape that may be one, the escapes of links and of HTML are undone; then each piece that
+//! may be a host or an address is looked up, and what begins with a scheme is a link. A run that the
+//! text breaks off is held up to [`RUN_OCTETS`]; a longer one is looked at piece by piece, no host of
+//! which is cut. Where the pieces lie depends on where the run begins alone, and never on how the text
+//! was cut.
 
 use crate::limits::{HOST_OCTETS, RUN_OCTETS};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use memchr::{memchr2, memmem};
+use memchr::{memchr2, memchr3, memmem};
 
 /// Octets before a piece that is kept, lest what parts it from the piece before is lost.
 const CONTEXT_OCTETS: usize = 16;
@@ -76,7 +77,7 @@ impl Links {
         while !rest.is_empty() {
             if self.length == 0 && self.looked_to == 0 && !self.in_link {
                 // Runs that lie whole in these octets are looked at where they lie.
-                let Some(at) = memchr2(b'.', b':', rest) else {
+                let Some(at) = memchr3(b'.', b':', b'&', rest) else {
                     let run = rest.iter().rposition(parts).map_or(0, |at| at + 1);
                     rest = &rest[run..];
                     looked += self.hold(rest, &mut each);
@@ -183,7 +184,7 @@ fn look_at(
     in_link: bool,
     each: &mut impl FnMut(Found<'_>),
 ) -> Looked {
-    if memchr2(b'.', b':', run).is_none() {
+    if memchr3(b'.', b':', b'&', run).is_none() {
         return Looked { octets: 0, in_link };
     }
     let mut undone = [0; RUN_OCTETS];
@@ -191,6 +192,9 @@ fn look_at(
     let from = undo(before, &mut undone);
     let length = from + undo(behind, &mut undone[from..]);
     let text = &undone[..length];
+    if memchr2(b'.', b':', text).is_none() {
+        return Looked { octets: run.len(), in_link };
+    }
     // A link that begins near the end is waited for.
     let link = link_in(text).filter(|start| !in_link && (whole || length - start > HOST_OCTETS));
     let in_link = in_link || link.is_some();
@@ -266,11 +270,24 @@ fn undo(run: &[u8], out: &mut [u8]) -> usize {
     while let Some((octet, after)) = rest.split_first() {
         let (octet, taken) = match *octet {
             b'%' => percent(after).map_or((b'%', 1), |octet| (octet, 3)),
-            b'&' => entity(after).map_or((b'&', 1), |(octet, taken)| (octet, 1 + taken)),
-            // Full stops of other scripts part names as the dot does (UTS 46).
-            0xe3 if after.starts_with(&[0x80, 0x82]) => (b'.', 3),
-            0xef if after.starts_with(&[0xbc, 0x8e]) => (b'.', 3),
-            0xef if after.starts_with(&[0xbd, 0xa1]) => (b'.', 3),
+            b'&' => match entity(after) {
+                Some((character, taken)) if character.is_ascii() || is_full_stop(character) => {
+                    let octet = u8::try_from(character).unwrap_or(b'.');
+                    (octet.to_ascii_lowercase(), 1 + taken)
+                }
+                Some((character, taken)) => {
+                    // No escape is shorter than its character.
+                    let utf8 = character.encode_utf8(&mut out[length..]).len();
+                    length += utf8;
+                    rest = &after[taken..];
+                    continue;
+                }
+                None => (b'&', 1),
+            },
+            0xe3 | 0xef => match full_stop(rest) {
+                Some(octets) => (b'.', octets),
+                None => (*octet, 1),
+            },
             octet => (octet.to_ascii_lowercase(), 1),
         };
         out[length] = octet;
@@ -286,10 +303,31 @@ fn percent(digits: &[u8]) -> Option<u8> {
     u8::try_from(digit(0)? << 4 | digit(1)?).ok().map(|octet| octet.to_ascii_lowercase())
 }
 
-/// A numeric entity of an ASCII character, or `&amp;`, with its octets behind the ampersand.
-fn entity(after: &[u8]) -> Option<(u8, usize)> {
-    if after.starts_with(b"amp;") {
-        return Some((b'&', 4));
+/// Whether a full stop of another script parts names as the dot does (UTS 46).
+fn is_full_stop(character: char) -> bool {
+    matches!(character, '\u{3002}' | '\u{ff0e}' | '\u{ff61}')
+}
+
+/// The octets of such a full stop, if the text begins with one.
+fn full_stop(text: &[u8]) -> Option<usize> {
+    let character = std::str::from_utf8(text.get(..3)?).ok()?.chars().next()?;
+    is_full_stop(character).then_some(3)
+}
+
+/// A numeric entity, or one of those with a name that matter in links; with its octets behind the
+/// ampersand.
+fn entity(after: &[u8]) -> Option<(char, usize)> {
+    const NAMED: [(&[u8], char); 7] = [
+        (b"amp;", '&'),
+        (b"period;", '.'),
+        (b"colon;", ':'),
+        (b"sol;", '/'),
+        (b"commat;", '@'),
+        (b"quest;", '?'),
+        (b"num;", '#'),
+    ];
+    if let Some((name, character)) = NAMED.iter().find(|(name, _)| after.starts_with(name)) {
+        return Some((*character, name.len()));
     }
     let number = after.strip_prefix(b"#")?;
     let (digits, radix) = match number.split_first()? {
@@ -298,10 +336,11 @@ fn entity(after: &[u8]) -> Option<(u8, usize)> {
     };
     let count = digits.iter().take(7).take_while(|octet| octet.is_ascii_hexdigit()).count();
     let text = std::str::from_utf8(&digits[..count]).ok()?;
-    let code = u8::from_str_radix(text.trim_start_matches('0'), radix).ok()?;
+    let code = u32::from_str_radix(text.trim_start_matches('0'), radix).ok()?;
+    let character = char::from_u32(code).filter(|character| !character.is_control())?;
     let end = usize::from(digits.get(count) == Some(&b';'));
     let taken = after.len() - digits.len() + count + end;
-    (32..127).contains(&code).then_some((code.to_ascii_lowercase(), taken))
+    Some((character, taken))
 }
 
 #[cfg(test)]
@@ -338,6 +377,10 @@ mod tests {
             ("http://ev%69l%2eexample", "<http://evil.example> evil.example"),
             ("http://evil&#46;ex&#x61;mple", "<http://evil.example> evil.example"),
             ("http://evil\u{3002}example", "<http://evil.example> evil.example"),
+            ("http://evil&#x3002;example", "<http://evil.example> evil.example"),
+            ("http&colon;&sol;/evil&period;example", "<http://evil.example> evil.example"),
+            ("http://&#1077;vil.example/", "<http://\u{435}vil.example/> \u{435}vil.example"),
+            ("http://a&#1;b.example &#9;", "<http://a&#1;b.example> b.example"),
             ("http://b\u{fc}cher.example/", "<http://b\u{fc}cher.example/> b\u{fc}cher.example"),
             ("[192.0.2.1] [IPv6:2001:db8::1]", "192.0.2.1 2001:db8::1"),
             ("http://3221225985/x", "<http://3221225985/x> 192.0.2.1"),

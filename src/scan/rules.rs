@@ -5,14 +5,15 @@
 
 use super::digests::DigestTables;
 use super::findings::{Score, Surface, TagId, TagSet, Tags};
-use super::hosts::{Domains, Networks};
+use super::hosts::{Domains, Networks, looked_up_as};
 use super::links::What;
 use super::literals::{Literals, WalkState};
 use super::regexes::RegexSet;
 use super::scratch::{self, Search};
 use super::windows::{Asked, Expressions, Gates, or};
-use crate::limits::SCAN_BLOCK_OCTETS;
+use crate::limits::{HOST_UNITS, SCAN_BLOCK_OCTETS};
 use ipnet::IpNet;
+use std::borrow::Cow;
 
 /// A rule as a configuration states it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -202,9 +203,15 @@ impl Rules {
         self.domains.len() + self.networks.len() > 0
     }
 
-    /// Gives the rules that ask for a host or an address.
-    pub(super) fn look_up(&self, what: What<'_>, found: impl FnMut(u16)) {
+    /// Gives the rules that ask for a host or an address. What it takes to read a host of another
+    /// alphabet is spent as what expressions take is; with nothing left it is looked up as it is.
+    pub(super) fn look_up(&self, what: What<'_>, asked: &mut Asked, found: impl FnMut(u16)) {
         match what {
+            What::Host(host) if !host.is_ascii() => {
+                let is_read = asked.may_spend(HOST_UNITS + host.len());
+                let form = if is_read { looked_up_as(host) } else { None };
+                self.domains.look_up(&form.unwrap_or(Cow::Borrowed(host)), found);
+            }
             What::Host(host) => self.domains.look_up(host, found),
             What::Address(address) => self.networks.look_up(address, found),
             What::Link(_) => {}

@@ -270,6 +270,13 @@ impl Asked {
         self.budget.spent() + self.run_units
     }
 
+    /// Spends units on something, if there are so many.
+    pub(super) fn may_spend(&mut self, units: usize) -> bool {
+        let has = self.budget.spend(units);
+        self.is_spent |= !has;
+        has
+    }
+
     /// Asks the expressions with a gate in a stretch, but only those of rules that `asks` admits. The
     /// rules of those that match are given.
     pub(super) fn ask_around(
@@ -299,8 +306,7 @@ impl Asked {
             if regex.at_start && !(around.at_start && from == 0) {
                 continue;
             }
-            if !self.budget.spend(to.saturating_sub(from)) {
-                self.is_spent = true;
+            if !self.may_spend(to.saturating_sub(from)) {
                 return;
             }
             let ends = ends.start..ends.end.min(around.text.len());
@@ -329,8 +335,7 @@ impl Asked {
             let Some(regex) = regexes.all.get(number).filter(|regex| asks(regex.rule)) else {
                 continue;
             };
-            if !self.budget.spend(text.len()) {
-                self.is_spent = true;
+            if !self.may_spend(text.len()) {
                 return;
             }
             if regex.matches(text, 0, text.len(), text.len()) {

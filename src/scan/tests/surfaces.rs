@@ -196,6 +196,43 @@ fn hosts_are_looked_up_where_their_rules_look() {
     }
 }
 
+/// RFC 5891: a name is the same in its own alphabet and in A-labels, in lists as in texts.
+#[test]
+fn hosts_of_other_alphabets_are_looked_up_in_one_form() {
+    let listed = |tag: &str, domain: &str| RuleSpec {
+        literals: vec![],
+        domains: vec![domain.as_bytes().to_vec()],
+        ..rule(tag, "", &[Surface::Text])
+    };
+    let rules = compile(&[
+        listed("own", "B\u{fc}cher.example"),
+        listed("ascii", "xn--9ckxbq5co.example"),
+        listed("plain", "evil.example"),
+    ]);
+    let table = [
+        ("http://b\u{fc}cher.example/", "own"),
+        ("http://www.xn--bcher-kva.example/", "own"),
+        ("http://bu&#776;cher&#x3002;example/", "own"),
+        ("http://\u{30c9}\u{30e1}\u{30a4}\u{30f3}\u{4f8b}.example", ""),
+        ("http://XN--9CKXBQ5CO.example", "ascii"),
+        ("http://\u{ff45}v\u{ad}il\u{ff0e}example", "plain"),
+        ("http://\u{435}vil.example", ""),
+        ("http://b\u{fc}\u{5b8}.evil.example", "plain"),
+    ];
+    for (text, tags) in table {
+        let (findings, _, _) = scan_in_every_cut(&rules, format!("\n{text}\n").as_bytes());
+        assert_eq!(tags_of(&rules, &findings), tags, "{text}");
+    }
+    // Reading them has a bound; what comes behind it is looked up as it is written.
+    let cost = rules.cost();
+    let many = "\n".to_owned() + &"\u{e9}.example ".repeat(2_000);
+    let (findings, _, _) = scan(&rules, [many.as_bytes()]);
+    assert!(findings.units() <= cost.units_at_once + cost.units_an_octet * many.len() as u64);
+    assert!(findings.has(Tags::BUDGET_SPENT));
+    let (behind, _, _) = scan(&rules, [format!("{many}evil.example").as_bytes()]);
+    assert_eq!(tags_of(&rules, &behind), "scan-budget-spent plain");
+}
+
 #[test]
 fn a_type_is_what_is_declared_and_what_the_first_octets_tell() {
     let rules = compile(&[
