@@ -37,8 +37,8 @@ log      = "off"
 [listen.mx]
 address  = "127.0.0.1:0"
 protocol = "smtp"
-errors   = 999999999
-junk     = 999999999
+errors   = 999999
+junk     = 999999
 
 [route.mail]
 to = "maildir:mail"

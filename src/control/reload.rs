@@ -8,10 +8,13 @@ use super::watch::Watch;
 use crate::config::{Config, Faults, Source, Stamp};
 use crate::session::Listener;
 use crate::shard::gateway::GatewayHandle;
+use crate::shard::memory;
 use crate::tls::TlsWarning;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is served, and how it came about.
@@ -111,7 +114,9 @@ impl Reloader {
     /// Reads the named files again if they have changed. The configuration itself may just be edited:
     /// its text is the one that was last taken. Old tables that are out of use are freed on the way.
     pub fn if_files_changed(&self) {
-        self.retired().free_unused();
+        if self.retired().free_unused() {
+            memory::give_back();
+        }
         let mut served = self.shared.served.lock().unwrap_or_else(PoisonError::into_inner);
         if served.1.look(Stamp::of) {
             let source = served.0.source.clone();
@@ -141,7 +146,7 @@ impl Reloader {
         why: &str,
     ) -> Result<(), Refused> {
         let taken = source.and_then(|source| {
-            let config = source.check()?;
+            let config = aside(|| source.check())?;
             let listeners = permitted(&served.0.config, &config)?;
             self.retired().take(&served.0.config.tables);
             self.shared.gateway.replace(&listeners, &config.tables);
@@ -168,6 +173,28 @@ impl Reloader {
         taken
     }
 }
+
+/// Works on a thread of its own to which every other one is preferred: large tables take some tenths of
+/// a second, for which no shard shall wait for its processor.
+fn aside<T: Send>(work: impl Fn() -> T + Sync) -> T {
+    thread::scope(|scope| {
+        let named = thread::Builder::new().name("postern-tables".to_owned());
+        let thread = named.spawn_scoped(scope, || {
+            // Where it is not allowed, shards wait for their turn.
+            let _ = rustix::process::nice(LEAST_PREFERRED);
+            let made = work();
+            memory::give_back();
+            made
+        });
+        match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => work(),
+        }
+    })
+}
+
+/// The nice value of threads that run when nobody else wants to (sched(7)).
+const LEAST_PREFERRED: i32 = 19;
 
 /// The listeners of a new configuration in the order of those that run, if nothing is different that
 /// cannot change.

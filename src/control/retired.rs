@@ -20,10 +20,12 @@ impl Retired {
     }
 
     /// Frees those that no session and no scan uses any more. From here on they cannot be had, so who
-    /// does not use them now never will.
-    pub fn free_unused(&mut self) {
+    /// does not use them now never will. True if there were any.
+    pub fn free_unused(&mut self) -> bool {
+        let before = self.tables.len();
         self.tables
             .retain(|tables| Arc::strong_count(tables) > 1 || Arc::strong_count(&tables.rules) > 1);
+        self.tables.len() < before
     }
 }
 
@@ -41,14 +43,14 @@ mod tests {
         let mut retired = Retired::default();
         retired.take(&tables);
         drop(tables);
-        retired.free_unused();
+        assert!(!retired.free_unused());
         assert!(held.upgrade().is_some(), "a session has them");
         drop(of_a_session);
-        retired.free_unused();
+        assert!(!retired.free_unused());
         assert!(held.upgrade().is_some(), "a scan has the rules");
         drop(rules);
         assert!(held.upgrade().is_some(), "nobody has freed them");
-        retired.free_unused();
+        assert!(retired.free_unused());
         assert!(held.upgrade().is_none() && retired.tables.is_empty());
     }
 }

@@ -30,6 +30,7 @@ mod ledger;
 mod links;
 pub mod listener;
 mod mailbox;
+pub(crate) mod memory;
 pub mod ring;
 mod socket;
 mod start;
