@@ -40,6 +40,17 @@ pub(super) fn bits(marks: Word) -> u32 {
     marks.to_bitmask()
 }
 
+/// The places of marks, in order.
+#[inline(always)]
+pub(super) fn places(bits: u32) -> impl Iterator<Item = usize> {
+    let mut left = bits;
+    std::iter::from_fn(move || {
+        let place = (left != 0).then(|| left.trailing_zeros() as usize)?;
+        left &= left - 1;
+        Some(place)
+    })
+}
+
 /// How many octets are before the first mark.
 #[inline(always)]
 pub(super) fn before(bits: u32) -> usize {

@@ -151,28 +151,23 @@ impl Visible {
 
     /// What is in a tag behind its name, perhaps in quotes. Returns what is left.
     fn tag<'a>(&mut self, octets: &'a [u8], mut quote: Option<u8>, out: &mut Vec<u8>) -> &'a [u8] {
-        let mut rest = octets;
-        loop {
-            let length = match quote {
-                Some(quote) => sixteen::until(rest, |word| equal(word, quote)),
-                None => sixteen::until(rest, |word| {
-                    equal(word, b'>') | equal(word, b'"') | equal(word, b'\'')
-                }),
-            };
-            let Some((found, after)) = rest[length..].split_first() else {
-                self.place = Place::Tag(quote);
-                return &[];
-            };
-            rest = after;
-            quote = match (quote, *found) {
-                (Some(_), _) => None,
-                (None, b'>') => {
-                    self.place = self.tag_ends(out);
-                    return rest;
-                }
-                (None, found) => Some(found),
-            };
+        for (number, piece) in octets.chunks(OCTETS).enumerate() {
+            let word = Word::new(sixteen::padded(piece));
+            let ends = equal(word, b'>') | equal(word, b'"') | equal(word, b'\'');
+            for place in sixteen::places(sixteen::bits(ends)) {
+                let Some(octet) = piece.get(place) else { break };
+                quote = match quote {
+                    None if *octet == b'>' => {
+                        self.place = self.tag_ends(out);
+                        return &octets[number * OCTETS + place + 1..];
+                    }
+                    None => Some(*octet),
+                    Some(quote) => Some(quote).filter(|quote| quote != octet),
+                };
+            }
         }
+        self.place = Place::Tag(quote);
+        &[]
     }
 
     /// The name or number of an entity. Returns what is left.

@@ -129,6 +129,9 @@ fn a_53_bombs_are_known_by_what_they_say() {
     assert!(told([&zip(&many)[..]]).contains(&"[archive-bomb]".to_owned()));
     let dense = Entry { unpacked: 9 << 20, ..entry("a") };
     assert!(told_in_every_cut(&zip(&[dense])).contains("[archive-bomb]"));
+    // What stands in the extra field does not fit in a message.
+    let large = Entry { packed: u32::MAX, unpacked: u32::MAX, ..entry("a") };
+    assert!(told_in_every_cut(&zip(&[large])).contains("[archive-bomb]"));
     let small = Entry { unpacked: 1 << 20, ..entry("a") };
     assert!(!told_in_every_cut(&zip(&[small])).contains("[archive-bomb]"));
 }

@@ -180,8 +180,8 @@ impl Zip {
         if sizes_are_known && method == 0 && flags & 1 == 0 && packed != unpacked {
             tell(Told::Tag(Tags::ARCHIVE_AMBIGUOUS));
         }
-        // What does not fit is in the extra field, and says nothing here.
-        if is_central && packed != TOO_LARGE {
+        // One that does not fit is larger than any message, whatever the extra field says.
+        if is_central {
             self.packed = self.packed.saturating_add(packed + LOCAL_OCTETS as u64);
             self.unpacked = self.unpacked.saturating_add(unpacked);
         }
@@ -203,7 +203,7 @@ fn packed(held: &[u8]) -> Option<Packed> {
     let method = match number::<2>(held, 8)? {
         _ if flags & 1 != 0 => return None,
         // What would become larger is packed, whatever the header says.
-        0 if is_said && packed == unpacked => Method::Stored,
+        0 if is_said && (packed == unpacked || unpacked == TOO_LARGE) => Method::Stored,
         0 if !is_said && packed != 0 => Method::Stored,
         0 if is_said => Method::Deflated,
         8 => Method::Deflated,
@@ -222,7 +222,7 @@ fn large_sizes(held: &[u8]) -> Option<(u64, u64)> {
     let mut extra = held.get(LOCAL_OCTETS + number::<2>(held, 26)? as usize..)?;
     loop {
         let (kind, octets) = (number::<2>(extra, 0)?, number::<2>(extra, 2)? as usize);
-        if kind == 1 {
+        if kind == 1 && octets >= 16 {
             return Some((number::<8>(extra, 12)?, number::<8>(extra, 4)?));
         }
         extra = extra.get(4 + octets..)?;
