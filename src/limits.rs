@@ -400,7 +400,7 @@ pub const REGEXES_UNGATED_MAX: usize = 4;
 pub const REGEX_UNITS_AT_ONCE: u64 = 64 * 1024;
 
 /// See [`REGEX_UNITS_AT_ONCE`].
-pub const REGEX_UNITS_AN_OCTET: u64 = 6;
+pub const REGEX_UNITS_AN_OCTET: u64 = 8;
 
 /// Octets of a transition table up to which it is a full one (a step is two loads). A larger table
 /// leaves the processor's cache, and near misses then cost tens of nanoseconds an octet: above this
