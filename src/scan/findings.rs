@@ -54,8 +54,8 @@ impl Tags {
     /// An entry of an archive is an archive by its name.
     pub const ARCHIVE_NESTED: TagId = TagId(14);
 
-    /// Something in an archive is packed in a way that is not undone, or there was no memory to unpack
-    /// it in.
+    /// An archive, or something in one, is packed in a way that is not undone; or there was no memory
+    /// to unpack it in.
     pub const ARCHIVE_UNREAD: TagId = TagId(15);
     /// Archives lie in one another deeper than they are unpacked.
     pub const ARCHIVE_DEPTH: TagId = TagId(16);
