@@ -72,26 +72,15 @@ impl Vectorscan {
         let pointers: Vec<_> = literals.iter().map(|one| one.as_ptr().cast::<c_char>()).collect();
         let lengths: Vec<usize> = literals.iter().map(Vec::len).collect();
         let (flags, ids) = numbered(literals.len(), CASELESS);
-        let mut database = ptr::null_mut();
+        let (texts, flags, numbers) = (pointers.as_ptr(), flags.as_ptr(), ids.as_ptr());
+        let count = ids.len() as c_uint;
         // SAFETY: the signature is that of hs.h, all lists have as many entries as is said, and what
         // they point to lives until the call returns.
-        Vectorscan::compiled(|library| unsafe {
+        Vectorscan::compiled(|library, database, error| unsafe {
             let compile: Symbol<CompileLiterals> =
                 library.get(b"hs_compile_lit_multi").expect("it is in 5.4");
-            let mut error = ptr::null_mut();
-            let failed = compile(
-                pointers.as_ptr(),
-                flags.as_ptr(),
-                ids.as_ptr(),
-                lengths.as_ptr(),
-                ids.len() as c_uint,
-                BLOCK,
-                ptr::null(),
-                &raw mut database,
-                &raw mut error,
-            );
-            assert!(failed == 0, "{}", reason(error));
-            database
+            let lengths = lengths.as_ptr();
+            compile(texts, flags, numbers, lengths, count, BLOCK, ptr::null(), database, error)
         })
     }
 
@@ -103,31 +92,27 @@ impl Vectorscan {
             .collect();
         let pointers: Vec<_> = texts.iter().map(|one| one.as_ptr()).collect();
         let (flags, ids) = numbered(texts.len(), SINGLEMATCH);
-        let mut database = ptr::null_mut();
+        let (texts, flags, numbers) = (pointers.as_ptr(), flags.as_ptr(), ids.as_ptr());
+        let count = ids.len() as c_uint;
         // SAFETY: as above.
-        Vectorscan::compiled(|library| unsafe {
+        Vectorscan::compiled(|library, database, error| unsafe {
             let compile: Symbol<CompileExpressions> =
                 library.get(b"hs_compile_multi").expect("it is in 5.4");
-            let mut error = ptr::null_mut();
-            let failed = compile(
-                pointers.as_ptr(),
-                flags.as_ptr(),
-                ids.as_ptr(),
-                ids.len() as c_uint,
-                BLOCK,
-                ptr::null(),
-                &raw mut database,
-                &raw mut error,
-            );
-            assert!(failed == 0, "{}", reason(error));
-            database
+            compile(texts, flags, numbers, count, BLOCK, ptr::null(), database, error)
         })
     }
 
-    fn compiled(compile: impl FnOnce(&Library) -> *mut c_void) -> Option<Vectorscan> {
+    /// What `compile` makes: it is given where the database goes, and where the error does if it
+    /// returns that there is one.
+    fn compiled(
+        compile: impl FnOnce(&Library, *mut *mut c_void, *mut *mut CompileError) -> c_int,
+    ) -> Option<Vectorscan> {
         // SAFETY: what it does when it is loaded is what C++ libraries do.
         let library = unsafe { Library::new(FILE) }.ok()?;
-        let database = compile(&library);
+        let (mut database, mut error) = (ptr::null_mut(), ptr::null_mut());
+        let failed = compile(&library, &raw mut database, &raw mut error);
+        // SAFETY: the error is there if the compilation has failed.
+        assert!(failed == 0, "{}", unsafe { reason(error) });
         let mut scratch = ptr::null_mut();
         // SAFETY: the signature is that of hs.h, and the database was just compiled.
         let failed = unsafe {

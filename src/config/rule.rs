@@ -10,7 +10,9 @@ use crate::limits::{
     FIELD_NAMES_MAX, HOST_OCTETS, LISTED_MAX, LITERAL_ENDS_MAX, LITERAL_FILE_OCTETS_MAX,
     LITERAL_OCTETS, LITERALS_MAX, RULES_MAX, TABLES_OCTETS, TAGS_MAX,
 };
-use crate::scan::{Condition, RuleError, RuleSpec, Rules, Score, Surface, TagSet, Tags};
+use crate::scan::{
+    Condition, RuleError, RuleSpec, Rules, Score, Surface, TagSet, Tags, looked_up_as,
+};
 use std::ops::Range;
 use toml::de::DeValue;
 
@@ -196,9 +198,9 @@ fn domain(text: &str) -> Result<Vec<u8>, Wrong> {
         let help = "write it as in \"example.com\": all below it is meant as well";
         return Err(Wrong::new(format!("{text:?} is no domain"), help));
     }
-    let form = idna::domain_to_ascii(name).unwrap_or_default();
-    if !name.is_ascii() && !(1..=HOST_OCTETS).contains(&form.len()) {
-        let help = "it has letters that no browser takes in a name: write it as in \"xn--bcher-kva.example\"";
+    if !name.is_ascii() && looked_up_as(name.as_bytes()).is_none() {
+        let help = "it has letters that no browser takes in a name, or too many of them: write it as in \
+                    \"xn--bcher-kva.example\"";
         return Err(Wrong::new(format!("{text:?} is no domain"), help));
     }
     Ok(name.to_lowercase().into_bytes())

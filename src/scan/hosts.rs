@@ -1,6 +1,7 @@
 //! Lists of domains and of networks: looked up, not searched for. A host costs about the same
 //! whether ten domains are listed or a million, and no domain is found inside a longer word.
 
+use crate::limits::HOST_OCTETS;
 use core::net::{IpAddr, Ipv6Addr};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -11,12 +12,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 
 /// A name as it is looked up: in lower case, and one of another alphabet in A-labels (RFC 5890 2.3.2.1),
-/// as browsers make them (UTS 46). `None` for what no browser takes for a name.
-pub(super) fn looked_up_as(name: &[u8]) -> Option<Cow<'_, [u8]>> {
-    match idna::domain_to_ascii_cow(name, AsciiDenyList::EMPTY).ok()? {
-        Cow::Borrowed(name) => Some(Cow::Borrowed(name.as_bytes())),
-        Cow::Owned(name) => Some(Cow::Owned(name.into_bytes())),
-    }
+/// as browsers make them (UTS 46), which takes memory. `None` for what no browser takes for a name, and
+/// for what becomes too long for one.
+pub(crate) fn looked_up_as(name: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let form = match idna::domain_to_ascii_cow(name, AsciiDenyList::EMPTY).ok()? {
+        Cow::Borrowed(form) => Cow::Borrowed(form.as_bytes()),
+        Cow::Owned(form) => Cow::Owned(form.into_bytes()),
+    };
+    (1..=HOST_OCTETS).contains(&form.len()).then_some(form)
 }
 
 /// Domains as they are looked up, each with the rules that ask for it and for all below it.
@@ -97,8 +100,8 @@ impl Domains {
         self.table.allocation_size() + self.octets.len() + size_of_val(&*self.rules)
     }
 
-    /// Gives the rules that ask for a host, or for a domain in which it lies. The hash
-    /// of each of these is one step from that of the one below, so a host is read once.
+    /// Gives the rules that ask for a host, or for a domain in which it lies. The hash of each of these
+    /// is one step from that of the one below, so a host is read once.
     pub(super) fn look_up(&self, host: &[u8], mut found: impl FnMut(u16)) {
         let mut hash = self.seed.start;
         for at in (0..host.len()).rev() {
@@ -224,6 +227,8 @@ mod tests {
             assert_eq!(form.as_deref(), expected, "{name}");
         }
         assert_eq!(looked_up_as(b"b\xfccher.example"), None, "of no alphabet");
+        let long = "\u{fc}.".repeat(HOST_OCTETS / 3) + "example";
+        assert_eq!(looked_up_as(long.as_bytes()), None, "too long as ASCII");
     }
 
     #[test]

@@ -271,23 +271,18 @@ fn undo(run: &[u8], out: &mut [u8]) -> usize {
         let (octet, taken) = match *octet {
             b'%' => percent(after).map_or((b'%', 1), |octet| (octet, 3)),
             b'&' => match entity(after) {
-                Some((character, taken)) if character.is_ascii() || is_full_stop(character) => {
-                    let octet = u8::try_from(character).unwrap_or(b'.');
-                    (octet.to_ascii_lowercase(), 1 + taken)
-                }
                 Some((character, taken)) => {
                     // No escape is shorter than its character.
-                    let utf8 = character.encode_utf8(&mut out[length..]).len();
-                    length += utf8;
+                    length += character.encode_utf8(&mut out[length..]).len();
                     rest = &after[taken..];
                     continue;
                 }
                 None => (b'&', 1),
             },
-            0xe3 | 0xef => match full_stop(rest) {
-                Some(octets) => (b'.', octets),
-                None => (*octet, 1),
-            },
+            // Full stops of other scripts part names as the dot does (UTS 46).
+            0xe3 if after.starts_with(&[0x80, 0x82]) => (b'.', 3),
+            0xef if after.starts_with(&[0xbc, 0x8e]) => (b'.', 3),
+            0xef if after.starts_with(&[0xbd, 0xa1]) => (b'.', 3),
             octet => (octet.to_ascii_lowercase(), 1),
         };
         out[length] = octet;
@@ -303,19 +298,8 @@ fn percent(digits: &[u8]) -> Option<u8> {
     u8::try_from(digit(0)? << 4 | digit(1)?).ok().map(|octet| octet.to_ascii_lowercase())
 }
 
-/// Whether a full stop of another script parts names as the dot does (UTS 46).
-fn is_full_stop(character: char) -> bool {
-    matches!(character, '\u{3002}' | '\u{ff0e}' | '\u{ff61}')
-}
-
-/// The octets of such a full stop, if the text begins with one.
-fn full_stop(text: &[u8]) -> Option<usize> {
-    let character = std::str::from_utf8(text.get(..3)?).ok()?.chars().next()?;
-    is_full_stop(character).then_some(3)
-}
-
-/// A numeric entity, or one of those with a name that matter in links; with its octets behind the
-/// ampersand.
+/// The character of a numeric entity, or of one of those with a name that matter in links, as it counts
+/// there; with the octets behind the ampersand.
 fn entity(after: &[u8]) -> Option<(char, usize)> {
     const NAMED: [(&[u8], char); 7] = [
         (b"amp;", '&'),
@@ -337,7 +321,13 @@ fn entity(after: &[u8]) -> Option<(char, usize)> {
     let count = digits.iter().take(7).take_while(|octet| octet.is_ascii_hexdigit()).count();
     let text = std::str::from_utf8(&digits[..count]).ok()?;
     let code = u32::from_str_radix(text.trim_start_matches('0'), radix).ok()?;
-    let character = char::from_u32(code).filter(|character| !character.is_control())?;
+    let character = match char::from_u32(code)? {
+        '\u{3002}' | '\u{ff0e}' | '\u{ff61}' => '.',
+        character => character.to_ascii_lowercase(),
+    };
+    if character.is_control() {
+        return None;
+    }
     let end = usize::from(digits.get(count) == Some(&b';'));
     let taken = after.len() - digits.len() + count + end;
     Some((character, taken))

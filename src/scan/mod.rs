@@ -49,6 +49,7 @@ mod words;
 pub use content_type::{Encoding, MediaType};
 pub use cost::{Cost, Tables};
 pub use findings::{Findings, Hit, Score, Surface, TagId, TagSet, Tags};
+pub(crate) use hosts::looked_up_as;
 pub use lent::LentScanner;
 pub use rule_error::RuleError;
 pub use rules::{Condition, RuleSpec, Rules};
@@ -222,16 +223,14 @@ impl<W: Watch> Scanner<W> {
         let mut findings = std::mem::take(&mut self.findings);
         // Tags and scores are added in the order of the rules, not of their hits, so that they do
         // not depend on which surface was walked first.
-        for (rules, found) in self.rules.rules().chunks(64).zip(self.matches.on_any_stream()) {
-            for (rule, place) in rules.iter().zip(0..) {
-                if !rule.holds(found >> place & 1 != 0, findings.tags()) {
-                    continue;
-                }
-                if rule.observe {
-                    findings.observe(rule.tag);
-                } else {
-                    findings.add(rule.tag, rule.score);
-                }
+        for (rule, found) in self.rules.rules().iter().zip(self.matches.on_any_stream()) {
+            if !rule.holds(found, findings.tags()) {
+                continue;
+            }
+            if rule.observe {
+                findings.observe(rule.tag);
+            } else {
+                findings.add(rule.tag, rule.score);
             }
         }
         findings
@@ -462,10 +461,13 @@ impl Matches {
         new
     }
 
-    /// A bit for each rule, in words: those that hit on some stream.
-    fn on_any_stream(&self) -> impl Iterator<Item = u64> {
+    /// For each rule, whether it hit on some stream.
+    fn on_any_stream(&self) -> impl Iterator<Item = bool> {
         let of_streams = |word| self.words[word..].iter().step_by(self.words_a_stream);
-        (0..self.words_a_stream).map(move |word| of_streams(word).fold(0, |all, one| all | one))
+        (0..self.words_a_stream).flat_map(move |word| {
+            let bits = of_streams(word).fold(0, |all, one| all | one);
+            (0..u64::BITS).map(move |place| bits >> place & 1 != 0)
+        })
     }
 }
 

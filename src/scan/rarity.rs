@@ -1,5 +1,6 @@
 //! How rare octets and words are in mail: where a table lies in the caches, and which literals an
-//! expression waits for, is decided by it. Nothing but speed depends on it.
+//! expression waits for, is decided by it. Nothing depends on it but speed, and how much is seen of matches
+//! that are longer than expressions reach.
 //!
 //! Rarity is four times the logarithm to base two of how many octets one of a kind comes in, counted
 //! in the decoded texts of some hundred messages, of which two thirds were HTML.

@@ -249,13 +249,15 @@ impl Stream {
             if !is_header {
                 return;
             }
+            let before = zip.headers();
             let packed = zip.take_header(&mut counted(&mut message.names, tell));
             match packed {
                 Some(packed) if unpacking.is_idle() && !matches!(kind, Kind::Tar(_)) => {
                     unpacking.open(packed, depth, message, tell);
                 }
-                Some(_) => unpacking.see_header(),
-                None => {}
+                // One that is encrypted, too, is to come out of what it lies in.
+                _ if zip.headers() > before => unpacking.see_header(),
+                _ => {}
             }
         }
     }

@@ -435,11 +435,24 @@ fn a_54_what_lies_behind_a_lying_header_is_unpacked() {
     let cover = [&[0, around.len() as u8, 0, !(around.len() as u8), 0xff][..], &around].concat();
     let told = unpacked_in_every_cut(&packed("a", 0, 8, &[&cover[..], &[3, 0]].concat(), 35));
     assert!(told.contains("b.exe"), "{told}");
-    // A header that is also the codes of other octets.
-    let codes = b"\xfbPK\x03\x04\x16\0z\xd6\x01\x04\x0e\x16\x1f8\xb0\xa4\x0c\x9c\x1e\xaaK\x1d\x1c\x07\x97\xfa\x01\0\x92z-r\x9f1\0\0";
-    let both = [&b"\0\x58\x02\xa7\xfd"[..], &[b'x'; 600], codes].concat();
-    let told = unpacked_in_every_cut(&packed("a", 0, 8, &both, 992));
-    assert!(told.contains("[archive-ambiguous]"), "{told}");
+    // Headers that are also the codes of other octets, the second of an entry that is encrypted.
+    let codes: [(&[u8], usize); 2] = [
+        (
+            b"\xfbPK\x03\x04\x16\0z\xd6\x01\x04\x0e\x16\x1f8\xb0\xa4\x0c\x9c\x1e\xaaK\x1d\x1c\x07\x97\xfa\x01\0\
+              \x92z-r\x9f1\0\0",
+            992,
+        ),
+        (
+            b"\x1bPK\x03\x04!\0\x11R\x22\xce\xd4\xa52r@\xca|p\xc6.^\xbdM\x1e\x10\xc9\x01\0\
+              \x0fE\xae\xc5 9\0\0",
+            1022,
+        ),
+    ];
+    for (codes, unpacked) in codes {
+        let both = [&b"\0\x58\x02\xa7\xfd"[..], &[b'x'; 600], codes].concat();
+        let told = unpacked_in_every_cut(&packed("a", 0, 8, &both, unpacked));
+        assert!(told.contains("[archive-ambiguous]"), "{told}");
+    }
 }
 
 /// A-56: depth is counted by what is there, whatever it is called.

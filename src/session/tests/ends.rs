@@ -54,8 +54,7 @@ fn bad_endings() -> Vec<Ending> {
         ..smtp()
     };
     let paused = || Listener { banner_pause: Duration::from_secs(1), ..smtp() };
-    let (fin, rst) = (Then::Goes(Gone::HalfClosed), Then::Goes(Gone::Lost));
-    let end = Then::Nothing;
+    let (fin, rst, end) = (Then::Goes(Gone::HalfClosed), Then::Goes(Gone::Lost), Then::Nothing);
     let (unknown, foreign) = ("RCPT TO:<nouser@example.net>\r\n", "GET / HTTP/1.1\r\n");
     let fill = "x".repeat(2_001);
     vec![
