@@ -9,6 +9,11 @@
 //! (`header`, then `structure`, then `leaf`) is a flat machine of `Place`s that can stop after
 //! every octet: it looks for line ends, holds back at most the start of one line until it is known
 //! what the line is, and never goes back.
+//!
+//! What a leaf holds is undone by `decode`, made text by `charset` and `utf7`, and what a reader sees of it
+//! by `visible`. `beside` looks at the rest: `links` and their `hosts`, types (`sniff`), archives, digests.
+//! All of them ask the rules, which `compile` makes: `literals` in one walk (`lanes`, or `grams` where
+//! they are very many), and `regexes` in the `windows` around literals that they need. `cost` is the bound.
 
 mod archive;
 mod beside;
